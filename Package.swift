@@ -1,0 +1,75 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The floors, top to bottom: face, daemon, parts, then machine and plan (siblings that never meet, but for the
+// part descriptors), protocols, values. `Tests/HouseTests` reads every import line and fails on one that goes upwards.
+
+let strict: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+]
+
+func floor(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+  .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+}
+
+let package = Package(
+  name: "culvert",
+  products: [.executable(name: "culvert", targets: ["culvert"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    // values
+    floor("Values"),
+    // protocols
+    floor("RelayProtocol", ["Values"]),
+    floor("TunProtocol", ["Values"]),
+    floor("ICMPEnvelope", ["Values"]),
+    floor("PacketOffload", ["Values"]),
+    // plan
+    floor("PartDescriptors", ["Values"]),
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    floor("Configuration", ["Values", "PartDescriptors", "CYAML"]),
+    // machine
+    .target(name: "CLinux"),
+    .systemLibrary(name: "CGnuTLS", providers: [.apt(["libgnutls28-dev"])]),
+    .systemLibrary(name: "CNgtcp2", providers: [.apt(["libngtcp2-dev", "libngtcp2-crypto-gnutls-dev"])]),
+    floor("LinuxIO", ["Values", "ICMPEnvelope", "CLinux"]),
+    floor("LinuxNet", ["Values", "PacketOffload", "CLinux"]),
+    floor("TLSCodec", ["Values", "CGnuTLS"]),
+    floor("QUICCodec", ["Values", "TLSCodec", "CGnuTLS", "CNgtcp2"]),
+    // parts
+    floor(
+      "Parts",
+      [
+        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "PartDescriptors", "LinuxIO",
+        "LinuxNet", "TLSCodec", "QUICCodec",
+      ]),
+    // daemon
+    floor("Daemon", ["Values", "Configuration", "PartDescriptors", "Parts", "LinuxIO", "LinuxNet"]),
+    // beside
+    floor("Lab", ["Values", "Configuration", "LinuxIO", "LinuxNet", "CLinux"]),
+    // face
+    .executableTarget(
+      name: "culvert",
+      dependencies: [
+        "Values", "Configuration", "Daemon", "Lab",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict),
+
+    tests("HouseTests", []),
+    tests("ValuesTests", ["Values"]),
+    tests("ProtocolTests", ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope"]),
+    tests("PacketOffloadTests", ["Values", "PacketOffload"]),
+    tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
+    tests("LinuxTests", ["Values", "LinuxIO", "LinuxNet", "CLinux"]),
+    tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"]),
+    tests("TunnelTests", ["Values", "Configuration", "Daemon", "Parts", "Lab"]),
+  ]
+)

@@ -1,0 +1,67 @@
+/// An address with a prefix length: a network, or an interface address inside its network.
+public struct IPPrefix: Hashable, Sendable, Codable {
+  /// The address as written; host bits are kept, because `192.168.123.2/24` names an interface.
+  public let address: IPAddress
+  /// 0...32 for IPv4, 0...128 for IPv6.
+  public let length: Int
+
+  /// `nil` when the length is outside the family's range.
+  public init?(address: IPAddress, length: Int) {
+    guard (0...address.bitWidth).contains(length) else { return nil }
+    self.address = address
+    self.length = length
+  }
+
+  /// Reads `address/length`; a lone address is a host prefix.
+  public init?(_ text: some StringProtocol) {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count <= 2, let first = parts.first, let address = IPAddress(first) else { return nil }
+    var length = address.bitWidth
+    if parts.count == 2 {
+      guard (1...3).contains(parts[1].utf8.count), parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+        let number = Int(parts[1])
+      else { return nil }
+      length = number
+    }
+    self.init(address: address, length: length)
+  }
+
+  public static func host(_ address: IPAddress) -> IPPrefix {
+    IPPrefix(uncheckedAddress: address, length: address.bitWidth)
+  }
+
+  private init(uncheckedAddress: IPAddress, length: Int) {
+    address = uncheckedAddress
+    self.length = length
+  }
+
+  public var family: AddressFamily { address.family }
+
+  /// The prefix with its host bits cleared.
+  public var network: IPPrefix { IPPrefix(uncheckedAddress: address.masked(to: length), length: length) }
+
+  public func contains(_ other: IPAddress) -> Bool {
+    other.family == family && other.masked(to: length) == address.masked(to: length)
+  }
+
+  public func overlaps(_ other: IPPrefix) -> Bool {
+    guard family == other.family else { return false }
+    let shorter = min(length, other.length)
+    return address.masked(to: shorter) == other.address.masked(to: shorter)
+  }
+}
+
+extension IPPrefix: CustomStringConvertible {
+  public var description: String { "\(address)/\(length)" }
+}
+
+extension IPAddress {
+  /// The address with all but its first `length` bits cleared; `length` is clamped to the family's range.
+  @inlinable
+  public func masked(to length: Int) -> IPAddress {
+    switch self {
+    case .v4(let bits): .v4(length <= 0 ? 0 : bits & (UInt32.max << UInt32(32 - min(length, 32))))
+    case .v6(let bits): .v6(length <= 0 ? 0 : bits & (UInt128.max << UInt128(128 - min(length, 128))))
+    }
+  }
+}

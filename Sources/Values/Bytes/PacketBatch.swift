@@ -1,0 +1,136 @@
+/// Packets side by side in one piece of memory, so that a pump moves them all with one call.
+///
+/// A slot is an offset and a length in the arena. Producers that know what follows leave `headroom` bytes before each
+/// packet (two for a stream's length field, none for UDP); with no headroom, packets of equal size lie back to back
+/// and leave the machine as one `UDP_SEGMENT` datagram. A batch is made once for a pump and reused: adding a packet
+/// allocates nothing.
+///
+/// Safety: the arena belongs to the batch and is freed in `deinit`; slots are checked against it when they are added,
+/// and a slot's pointer must not outlive the next `removeAll`.
+public struct PacketBatch: ~Copyable {
+  @usableFromInline let arena: UnsafeMutableRawPointer
+  @usableFromInline let slots: UnsafeMutablePointer<Slot>
+
+  /// The arena's size in bytes.
+  public let capacity: Int
+  /// The most packets that fit.
+  public let maximumCount: Int
+  /// The number of packets.
+  @inlinable public var count: Int { used }
+  /// Bytes left unused before each packet that `append` adds.
+  public let headroom: Int
+  /// The first byte of the arena that no packet uses.
+  public private(set) var end = 0
+  @usableFromInline var used = 0
+
+  /// Where a packet lies in the arena.
+  public struct Slot {
+    public var offset: Int
+    public var length: Int
+
+    @inlinable
+    public init(offset: Int, length: Int) {
+      self.offset = offset
+      self.length = length
+    }
+  }
+
+  public init(capacity: Int, maximumCount: Int, headroom: Int = 0) {
+    precondition(capacity > 0 && maximumCount > 0 && headroom >= 0)
+    self.capacity = capacity
+    self.maximumCount = maximumCount
+    self.headroom = headroom
+    arena = .allocate(byteCount: capacity, alignment: 64)
+    slots = .allocate(capacity: maximumCount)
+  }
+
+  deinit {
+    arena.deallocate()
+    slots.deallocate()
+  }
+
+  @inlinable
+  public var isEmpty: Bool { used == 0 }
+
+  /// The whole arena, for a read that fills it before slots are added.
+  @inlinable
+  public var storage: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: arena, count: capacity) }
+
+  @inlinable
+  public subscript(index: Int) -> UnsafeMutableRawBufferPointer {
+    precondition(index >= 0 && index < used)
+    let slot = slots[index]
+    return UnsafeMutableRawBufferPointer(start: arena + slot.offset, count: slot.length)
+  }
+
+  @inlinable
+  public func slot(_ index: Int) -> Slot {
+    precondition(index >= 0 && index < used)
+    return slots[index]
+  }
+
+  /// Adds a packet that already lies in the arena; `false` when there is no slot left or the bytes are outside.
+  public mutating func appendSlot(offset: Int, length: Int) -> Bool {
+    guard used < maximumCount, offset >= 0, length >= 0, offset <= capacity, length <= capacity &- offset else {
+      return false
+    }
+    slots[used] = Slot(offset: offset, length: length)
+    used &+= 1
+    end = max(end, offset &+ length)
+    return true
+  }
+
+  /// Room for a packet of `length` bytes after the last one, headroom before it; `nil` when the batch is full.
+  public mutating func reserve(_ length: Int) -> UnsafeMutableRawBufferPointer? {
+    let offset = end &+ headroom
+    guard appendSlot(offset: offset, length: length) else { return nil }
+    return UnsafeMutableRawBufferPointer(start: arena + offset, count: length)
+  }
+
+  /// Copies a packet in; `false` when the batch is full.
+  public mutating func append(copying packet: UnsafeRawBufferPointer) -> Bool {
+    guard let room = reserve(packet.count) else { return false }
+    room.copyMemory(from: packet)
+    return true
+  }
+
+  /// Takes back the end of the packet reserved last, of which only `length` bytes were used.
+  public mutating func shrinkLast(to length: Int) {
+    guard used > 0, length >= 0, length <= slots[used &- 1].length else { return }
+    slots[used &- 1].length = length
+    end = slots[used &- 1].offset &+ length
+  }
+
+  /// Takes the last packet out again.
+  public mutating func removeLast() {
+    guard used > 0 else { return }
+    used &-= 1
+    end = used == 0 ? 0 : slots[used &- 1].offset &+ slots[used &- 1].length
+  }
+
+  public mutating func removeAll() {
+    used = 0
+    end = 0
+  }
+
+  /// The number of packets from `start` on that lie back to back with one size (the last may be shorter), at most
+  /// `limit` of them and `byteLimit` bytes: what one `UDP_SEGMENT` send takes.
+  public func equalRun(from start: Int, limit: Int, byteLimit: Int) -> Int {
+    guard start >= 0, start < used else { return 0 }
+    let first = slots[start]
+    var next = first.offset &+ first.length
+    var total = first.length
+    var index = start &+ 1
+    while index < used, index &- start < limit {
+      let slot = slots[index]
+      guard slot.offset == next, slot.length <= first.length, slot.length > 0, total &+ slot.length <= byteLimit else {
+        break
+      }
+      total &+= slot.length
+      next = slot.offset &+ slot.length
+      index &+= 1
+      if slot.length < first.length { break }
+    }
+    return index &- start
+  }
+}
