@@ -1,0 +1,230 @@
+import PartDescriptors
+import Values
+
+/// The configuration as the daemon takes it: plain structs, references by name, places where a rule may point.
+///
+/// A value of this type comes from `ConfigurationLoader`. It is complete only when no diagnostic is an error or a
+/// "not yet": a caller that runs it asks `LoadResult.mayRun` first.
+public struct Configuration: Sendable {
+  public var services: [ServiceConfiguration] = []
+  public var chains: [ChainConfiguration] = []
+  /// Hops that chains refer to by name.
+  public var hops: [HopConfiguration] = []
+  public var authers: [AutherConfiguration] = []
+  /// The default certificate of all listeners.
+  public var tls: TLSConfiguration?
+  public var log: LogConfiguration?
+
+  public init() {}
+
+  public func chain(named name: String) -> ChainConfiguration? { chains.first { $0.name.value == name } }
+
+  public func hop(named name: String) -> HopConfiguration? { hops.first { $0.name.value == name } }
+
+  public func auther(named name: String) -> AutherConfiguration? { authers.first { $0.name.value == name } }
+
+  /// The hops of a chain in order, those by reference looked up. A missing one is left out (and was an error).
+  public func hops(of chain: ChainConfiguration) -> [HopConfiguration] {
+    chain.hops.compactMap { item in
+      switch item {
+      case .inline(let hop): hop
+      case .reference(let name): hop(named: name.value)
+      }
+    }
+  }
+
+  /// The credentials that a handler asks for: those of its authers and its own `auth`. Empty: it asks for none.
+  public func credentials(of handler: HandlerConfiguration) -> [Credentials] {
+    var found = handler.authers.compactMap { auther(named: $0.value) }.flatMap(\.credentials)
+    if let own = handler.auth { found.append(own) }
+    return found
+  }
+}
+
+/// A listener with a handler behind it.
+public struct ServiceConfiguration: Sendable {
+  public var name: Located<String>
+  /// As written, such as `:8421`; `""` when the file has none.
+  public var addr: Located<String>
+  public var handler: HandlerConfiguration
+  public var listener: ListenerConfiguration
+  public var forwarder: ForwarderConfiguration?
+  /// Keys of `PartCatalog.service`: `interface so_mark preUp postUp preDown postDown dialTimeout`.
+  public var metadata: Metadata
+  public var span: SourceSpan
+
+  /// `addr` in its parts; `nil` when it is not an address (and was an error).
+  public var address: HostPort? { ServiceConfiguration.hostPort(addr.value) }
+
+  /// The interface that outgoing sockets are bound to: `metadata.interface`, else the old `interface`.
+  public var interface: Located<String>?
+  /// The mark on outgoing sockets: `metadata.so_mark`, else the old `sockopts.mark`.
+  public var mark: Located<UInt32>?
+
+  /// `host:port`, with GOST's forms: no host, and no port at all (then 0).
+  static func hostPort(_ text: String) -> HostPort? {
+    if text.isEmpty { return HostPort(host: "", port: 0) }
+    return HostPort(text)
+  }
+}
+
+public struct HandlerConfiguration: Sendable {
+  public var type: Located<String>
+  /// `nil` when the type is unknown (and was an error).
+  public var descriptor: PartDescriptor?
+  public var chain: Located<String>?
+  /// `auther` and `authers` together.
+  public var authers: [Located<String>]
+  public var auth: Credentials?
+  public var metadata: Metadata
+  /// Whether `type` was written; without it GOST takes `auto`.
+  public var span: SourceSpan
+}
+
+public struct ListenerConfiguration: Sendable {
+  public var type: Located<String>
+  public var descriptor: PartDescriptor?
+  public var tls: TLSConfiguration?
+  public var metadata: Metadata
+  public var span: SourceSpan
+}
+
+/// Where a client end sends: the TUN server, or the fixed target of a relay.
+public struct ForwarderConfiguration: Sendable {
+  public var nodes: [ForwardNodeConfiguration]
+  public var selector: SelectorConfiguration?
+  public var span: SourceSpan
+}
+
+public struct ForwardNodeConfiguration: Sendable {
+  public var name: Located<String>?
+  /// As written; `address` has its parts.
+  public var addr: Located<String>
+  public var network: Located<String>?
+
+  public var address: HostPort? { HostPort(addr.value) }
+}
+
+public struct ChainConfiguration: Sendable {
+  public enum Hop: Sendable {
+    case inline(HopConfiguration)
+    case reference(Located<String>)
+  }
+
+  public var name: Located<String>
+  public var hops: [Hop]
+  public var span: SourceSpan
+}
+
+public struct HopConfiguration: Sendable {
+  /// A hop written inside its chain may have no name; then `""` at the hop's place.
+  public var name: Located<String>
+  public var nodes: [NodeConfiguration]
+  public var selector: SelectorConfiguration?
+  /// `interface` and `so_mark`, inherited by the nodes.
+  public var metadata: Metadata
+  public var span: SourceSpan
+}
+
+public struct NodeConfiguration: Sendable {
+  public var name: Located<String>
+  public var addr: Located<String>
+  public var connector: ConnectorConfiguration
+  public var dialer: DialerConfiguration
+  public var metadata: Metadata
+  /// The node's own, else its hop's.
+  public var interface: Located<String>?
+  public var mark: Located<UInt32>?
+  public var span: SourceSpan
+
+  /// `addr` in its parts; for ICMP the port is the echo identifier, 0 for a random one.
+  public var address: HostPort? { HostPort(addr.value) }
+}
+
+public struct ConnectorConfiguration: Sendable {
+  public var type: Located<String>
+  public var descriptor: PartDescriptor?
+  public var auth: Credentials?
+  public var metadata: Metadata
+  public var span: SourceSpan
+}
+
+public struct DialerConfiguration: Sendable {
+  public var type: Located<String>
+  public var descriptor: PartDescriptor?
+  public var tls: TLSConfiguration?
+  public var metadata: Metadata
+  public var span: SourceSpan
+}
+
+public struct SelectorConfiguration: Sendable {
+  public var strategy: Located<String>?
+  public var maxFails: Int?
+  public var failTimeout: TimeSpan?
+  public var span: SourceSpan
+}
+
+public struct AutherConfiguration: Sendable {
+  public var name: Located<String>
+  public var credentials: [Credentials]
+  public var span: SourceSpan
+}
+
+public struct Credentials: Sendable {
+  public var username: Located<String>
+  /// `nil` when the file has none; GOST then takes the empty password.
+  public var password: Located<Secret>?
+  public var span: SourceSpan
+
+  public init(username: Located<String>, password: Located<Secret>?, span: SourceSpan) {
+    self.username = username
+    self.password = password
+    self.span = span
+  }
+
+  public func matches(_ other: Credentials) -> Bool {
+    username.value == other.username.value
+      && (password?.value ?? Secret("")) == (other.password?.value ?? Secret(""))
+  }
+}
+
+/// A `tls` block. Which fields matter depends on the side: a listener has a certificate, a dialer verifies one.
+public struct TLSConfiguration: Sendable {
+  public var certFile: Located<String>?
+  public var keyFile: Located<String>?
+  public var caFile: Located<String>?
+  /// A dialer verifies the certificate only when this is true (GOST's default is false).
+  public var secure: Located<Bool>?
+  public var serverName: Located<String>?
+  public var minVersion: Located<String>?
+  public var maxVersion: Located<String>?
+  public var cipherSuites: [Located<String>] = []
+  public var alpn: [Located<String>] = []
+  /// How long a generated certificate is valid.
+  public var validity: TimeSpan?
+  public var commonName: String?
+  public var organization: String?
+  public var span: SourceSpan
+}
+
+public struct LogConfiguration: Sendable {
+  public enum Level: String, Sendable, CaseIterable { case trace, debug, info, warn, error, fatal }
+  public enum Format: String, Sendable, CaseIterable { case json, text }
+
+  public struct Rotation: Sendable {
+    /// Mebibytes.
+    public var maxSize: Int?
+    /// Days.
+    public var maxAge: Int?
+    public var maxBackups: Int?
+    public var localTime: Bool?
+    public var compress: Bool?
+  }
+
+  /// `stderr`, `stdout`, `none`, or a file.
+  public var output: Located<String>?
+  public var level: Level?
+  public var format: Format?
+  public var rotation: Rotation?
+  public var span: SourceSpan
+}

@@ -1,0 +1,98 @@
+import PartDescriptors
+import Values
+
+/// The `metadata` of a service, a part, a hop or a node, after checking against its descriptor.
+///
+/// Values arrive here already typed: the reader looked the key up in the part's descriptor and read the value as GOST
+/// documents it (a bool from `true`, `1` or `"true"`; a duration from `10`, `"10"` or `"10s"`). An accessor returns
+/// `nil` when the key was not written, so that each part writes its own default beside its use.
+public struct Metadata: Sendable {
+  public struct Entry: Sendable {
+    /// The key as written.
+    public let key: Located<String>
+    /// The descriptor of the key: its canonical name is `descriptor.name`.
+    public let descriptor: MetadataKey
+    public let value: Value
+    public let valueSpan: SourceSpan
+    /// The places of the items of a list, or of the parts of a comma list.
+    public let itemSpans: [SourceSpan]
+  }
+
+  public enum Value: Sendable {
+    case bool(Bool)
+    case int(Int)
+    case duration(TimeSpan)
+    case string(String)
+    case secret(Secret)
+    case strings([String])
+    case prefixes([IPPrefix])
+    case address(IPAddress)
+    case routes([ConfiguredRoute])
+  }
+
+  public let entries: [Entry]
+  /// The whole `metadata:` mapping; `nil` when there is none.
+  public let span: SourceSpan?
+
+  public init(entries: [Entry] = [], span: SourceSpan? = nil) {
+    self.entries = entries
+    self.span = span
+  }
+
+  /// The entry of a key by any of its names, case-insensitively.
+  public func entry(_ name: String) -> Entry? {
+    entries.first { $0.descriptor.answers(to: name) }
+  }
+
+  public func bool(_ name: String) -> Bool? {
+    if case .bool(let value)? = entry(name)?.value { value } else { nil }
+  }
+
+  public func int(_ name: String) -> Int? {
+    if case .int(let value)? = entry(name)?.value { value } else { nil }
+  }
+
+  public func duration(_ name: String) -> TimeSpan? {
+    if case .duration(let value)? = entry(name)?.value { value } else { nil }
+  }
+
+  /// Text, also of a list of one; `nil` for a secret.
+  public func string(_ name: String) -> String? {
+    if case .string(let value)? = entry(name)?.value { value } else { nil }
+  }
+
+  public func secret(_ name: String) -> Secret? {
+    if case .secret(let value)? = entry(name)?.value { value } else { nil }
+  }
+
+  /// A list of text; empty when the key was not written.
+  public func strings(_ name: String) -> [String] {
+    if case .strings(let value)? = entry(name)?.value { value } else { [] }
+  }
+
+  /// A list of prefixes such as `net`; empty when the key was not written.
+  public func prefixes(_ name: String) -> [IPPrefix] {
+    if case .prefixes(let value)? = entry(name)?.value { value } else { [] }
+  }
+
+  public func address(_ name: String) -> IPAddress? {
+    if case .address(let value)? = entry(name)?.value { value } else { nil }
+  }
+
+  /// `routes`: each with its own gateway where one was written.
+  public func routes(_ name: String) -> [ConfiguredRoute] {
+    if case .routes(let value)? = entry(name)?.value { value } else { [] }
+  }
+}
+
+/// A route as `routes` writes it: `10.0.0.0/8` or `10.0.0.0/8 192.168.123.1`.
+public struct ConfiguredRoute: Sendable, Hashable {
+  public let destination: IPPrefix
+  /// `nil`: the gateway of `gw`, or none.
+  public let gateway: IPAddress?
+
+  public init(destination: IPPrefix, gateway: IPAddress?) {
+    self.destination = destination
+    self.gateway = gateway
+  }
+}

@@ -1,0 +1,56 @@
+/// Dialers: how bytes leave.
+extension PartCatalog {
+  public static let dialers: [PartDescriptor] = [
+    PartDescriptor(.dialer, ["udp"], .available, "UDP", carries: .datagrams, transport: "udp"),
+    PartDescriptor(.dialer, ["tcp"], .available, "TCP", keys: tcpKeepaliveKeys, transport: "tcp"),
+    PartDescriptor(
+      .dialer, ["tls"], .available, "TLS over TCP",
+      keys: tcpKeepaliveKeys + [MetadataKey("handshakeTimeout", .duration, .available, "time for the handshake")],
+      transport: "tls", overhead: Overhead(bytes: 22), encrypts: true),
+    PartDescriptor(
+      .dialer, ["quic"], .available, "QUIC, one stream for each connection",
+      keys: quicKeys + [maxStreamsKey] + quicOnlyKeys,
+      transport: "quic", overhead: Overhead(bytes: 37), encrypts: true),
+    PartDescriptor(
+      .dialer, ["icmp"], .available, "QUIC inside ICMP echo, IPv4", keys: quicKeys + [maxStreamsKey],
+      transport: "icmp", family: .ipv4, overhead: Overhead(bytes: 55, datagramLimit: 1318),
+      portMeaning: .echoIdentifier, encrypts: true),
+    PartDescriptor(
+      .dialer, ["icmp6"], .available, "QUIC inside ICMPv6 echo", keys: quicKeys + [maxStreamsKey],
+      transport: "icmp6", family: .ipv6, overhead: Overhead(bytes: 55, datagramLimit: 1338),
+      portMeaning: .echoIdentifier, encrypts: true),
+    later(["utls"], "TLS with the fingerprint of a browser", transport: "tls", encrypts: true),
+    later(["mtls"], "streams multiplexed over TLS (not mutual TLS)", transport: "mtls", encrypts: true),
+    later(["mtcp"], "streams multiplexed over TCP", transport: "mtcp"),
+    later(["ws"], "WebSocket", transport: "ws"),
+    later(["wss"], "WebSocket over TLS", transport: "wss", encrypts: true),
+    later(["mws"], "streams multiplexed over WebSocket", transport: "mws"),
+    later(["mwss"], "streams multiplexed over WebSocket over TLS", transport: "mwss", encrypts: true),
+    later(["h2"], "a stream for each HTTP/2 request, TLS", transport: "h2", encrypts: true),
+    later(["h2c"], "a stream for each HTTP/2 request, clear text", transport: "h2c"),
+    later(["http2"], "HTTP/2 for the connector `http2`", transport: "http2", encrypts: true),
+    later(["h3", "http3"], "a plain HTTP tunnel over HTTP/3", transport: "h3", encrypts: true),
+    later(["h3-masque"], "HTTP/3 for the connector `masque`", transport: "http3", encrypts: true),
+    later(["wt"], "WebTransport streams", transport: "wt", encrypts: true),
+    later(["grpc"], "a gRPC stream for each connection", transport: "grpc", encrypts: true),
+    later(["kcp"], "KCP", transport: "kcp"),
+    later(["dtls"], "DTLS 1.2", transport: "dtls", encrypts: true),
+    later(["ftcp"], "fake TCP packets as datagrams", transport: "ftcp"),
+    later(["pht"], "a plain HTTP tunnel", transport: "pht"),
+    later(["phts"], "a plain HTTP tunnel over TLS", transport: "phts", encrypts: true),
+    later(["ohttp"], "HTTP obfuscation", transport: "ohttp"),
+    later(["ohttps"], "HTTP obfuscation (GOST sends it without TLS)", transport: "ohttp"),
+    later(["otls"], "TLS obfuscation", transport: "otls"),
+    later(["ssh"], "an SSH channel as a stream", transport: "ssh", encrypts: true),
+    later(["sshd"], "SSH for the connector `sshd`", transport: "sshd", encrypts: true),
+    later(["unix"], "a UNIX socket", transport: "unix"),
+    later(["serial"], "a serial port", transport: "serial"),
+    later(["direct", "virtual"], "no node: the target is dialled from here"),
+  ]
+
+  private static func later(
+    _ names: [String], _ summary: String, transport: String? = nil, encrypts: Bool = false
+  ) -> PartDescriptor {
+    PartDescriptor(.dialer, names, .notYet, summary, transport: transport, encrypts: encrypts)
+  }
+}

@@ -1,0 +1,96 @@
+/// Listeners: how bytes arrive.
+extension PartCatalog {
+  public static let listeners: [PartDescriptor] = [
+    PartDescriptor(
+      .listener, ["tun"], .available, "a TUN interface of this host",
+      keys: [
+        MetadataKey("name|tun.name", .string, .available, "interface name; the kernel chooses when it is absent"),
+        MetadataKey("net|tun.net", .prefixes, .available, "addresses of the interface, IPv4 and IPv6"),
+        MetadataKey("mtu|tun.mtu", .int(68...65535), .available, "MTU of the interface, bytes"),
+        MetadataKey("gw|tun.gw", .address, .available, "gateway of the routes that name none"),
+        MetadataKey("route|tun.route", .prefixes, .available, "networks to route into the interface"),
+        MetadataKey("routes|tun.routes", .routes, .available, "routes, each with a gateway of its own"),
+        MetadataKey(
+          "peer|tun.peer", .address,
+          .withoutEffect("it is the far address of a macOS interface, and this is Linux"), "macOS: the far address"),
+        MetadataKey("router|tun.router", .anything, .notYet),
+        MetadataKey("dns|tun.dns", .anything, .notYet),
+        MetadataKey("guid|tun.guid", .anything, .withoutEffect("it names a Windows adapter, and this is Linux")),
+      ],
+      carries: .device, transport: "tun", portMeaning: .port),
+    PartDescriptor(
+      .listener, ["udp"], .available, "UDP, one session for each source address",
+      keys: [
+        MetadataKey("keepalive", .bool, .available, "keep a session after its first answer"),
+        MetadataKey("ttl|keepalive.ttl", .duration, .available, "silence after which a session ends"),
+        MetadataKey("readBufferSize|udp.bufferSize", .int(1...65535), .available, "largest datagram, bytes"),
+        MetadataKey("readQueueSize|recvQueueSize", .int(positive), .available, "datagrams waiting in a session"),
+        backlogKey,
+        MetadataKey("stateless", .anything, .notYet),
+      ],
+      carries: .datagrams, transport: "udp"),
+    PartDescriptor(
+      .listener, ["tcp"], .available, "TCP",
+      keys: tcpKeepaliveKeys + [mptcpKey, MetadataKey("reuseport", .bool, .notYet, "SO_REUSEPORT")],
+      transport: "tcp"),
+    PartDescriptor(
+      .listener, ["tls"], .available, "TLS over TCP", keys: tcpKeepaliveKeys + [mptcpKey], transport: "tls",
+      overhead: Overhead(bytes: 22), encrypts: true),
+    PartDescriptor(
+      .listener, ["quic"], .available, "QUIC, one stream for each connection",
+      keys: quicKeys + [maxStreamsKey, backlogKey] + quicOnlyKeys,
+      transport: "quic", overhead: Overhead(bytes: 37), encrypts: true),
+    PartDescriptor(
+      .listener, ["icmp"], .available, "QUIC inside ICMP echo, IPv4", keys: quicKeys + [maxStreamsKey, backlogKey],
+      transport: "icmp", family: .ipv4, overhead: Overhead(bytes: 55, datagramLimit: 1318),
+      portMeaning: .echoIdentifier, encrypts: true),
+    PartDescriptor(
+      .listener, ["icmp6"], .available, "QUIC inside ICMPv6 echo", keys: quicKeys + [maxStreamsKey, backlogKey],
+      transport: "icmp6", family: .ipv6, overhead: Overhead(bytes: 55, datagramLimit: 1338),
+      portMeaning: .echoIdentifier, encrypts: true),
+    later(["mtls"], "streams multiplexed over TLS (not mutual TLS)", transport: "mtls", encrypts: true),
+    later(["mtcp"], "streams multiplexed over TCP", transport: "mtcp"),
+    later(["ws"], "WebSocket", transport: "ws"),
+    later(["wss"], "WebSocket over TLS", transport: "wss", encrypts: true),
+    later(["mws"], "streams multiplexed over WebSocket", transport: "mws"),
+    later(["mwss"], "streams multiplexed over WebSocket over TLS", transport: "mwss", encrypts: true),
+    later(["h2"], "a stream for each HTTP/2 request, TLS", transport: "h2", encrypts: true),
+    later(["h2c"], "a stream for each HTTP/2 request, clear text", transport: "h2c"),
+    later(["http2"], "an HTTP/2 server for the handler `http2`", transport: "http2", encrypts: true),
+    later(["http3"], "an HTTP/3 server for the handlers `http3` and `masque`", transport: "http3", encrypts: true),
+    later(["h3"], "a plain HTTP tunnel over HTTP/3", transport: "h3", encrypts: true),
+    later(["wt"], "WebTransport streams", transport: "wt", encrypts: true),
+    later(["grpc"], "a gRPC stream for each connection", transport: "grpc", encrypts: true),
+    later(["kcp"], "KCP", transport: "kcp"),
+    later(["dtls"], "DTLS 1.2", transport: "dtls", encrypts: true),
+    later(["ftcp"], "fake TCP packets as datagrams", transport: "ftcp"),
+    later(["pht"], "a plain HTTP tunnel", transport: "pht"),
+    later(["phts"], "a plain HTTP tunnel over TLS", transport: "phts", encrypts: true),
+    later(["ohttp"], "HTTP obfuscation", transport: "ohttp"),
+    later(["otls"], "TLS obfuscation", transport: "otls"),
+    later(["ssh"], "an SSH channel as a stream", transport: "ssh", encrypts: true),
+    later(["sshd"], "an SSH server for the handler `sshd`", transport: "sshd", encrypts: true),
+    later(["red", "redir", "redirect"], "redirected TCP connections"),
+    later(["redu"], "redirected UDP packets"),
+    later(["rtcp"], "a TCP port of the last node of its chain"),
+    later(["rudp"], "a UDP port of the last node of its chain"),
+    later(["runix"], "a UNIX socket of the last node of its chain"),
+    later(["tap"], "a TAP interface of this host"),
+    later(["tungo"], "a TUN interface for the handler `tungo`"),
+    later(["dns"], "a DNS server"),
+    later(["unix"], "a UNIX socket", transport: "unix"),
+    later(["serial"], "a serial port", transport: "serial"),
+    later(["stdio"], "standard input and output"),
+  ]
+
+  static let quicOnlyKeys: [MetadataKey] = [
+    MetadataKey("cipherKey", .anything, .notYet),
+    MetadataKey("quic.enableDatagram|enableDatagram", .bool, .notYet),
+  ]
+
+  private static func later(
+    _ names: [String], _ summary: String, transport: String? = nil, encrypts: Bool = false
+  ) -> PartDescriptor {
+    PartDescriptor(.listener, names, .notYet, summary, transport: transport, encrypts: encrypts)
+  }
+}

@@ -1,0 +1,216 @@
+import Values
+
+/// What a part is, written once: the checker, the help, `explain`, the schema and the registry of running parts all
+/// read these values, so no truth about a part stands in two places.
+///
+/// Every type name that GOST has is here, so that one that Culvert does not have yet can be refused by name, and a
+/// misspelt one can be told from both. Metadata keys are listed in full for the available parts only.
+public struct PartDescriptor: Sendable {
+  public let kind: PartKind
+  /// Lower case; the first is the canonical one.
+  public let names: [String]
+  public let availability: Availability
+  /// One line for help and diagnostics, without a full stop.
+  public let summary: String
+  public let keys: [MetadataKey]
+  /// What passes between this part and its neighbour.
+  public let carries: Carriage
+  /// For a handler the protocols that it understands, for a connector those that it speaks. Listeners and dialers
+  /// speak none: `transport` says what they are on the wire.
+  public let speaks: [WireProtocol]
+  /// For a listener or dialer, the name by which its other end is found: a dialer reaches a listener of the same
+  /// transport.
+  public let transport: String?
+  /// The only address family that the part works with.
+  public let family: AddressFamily?
+  public let authentication: Authentication
+  /// What the part adds to each packet.
+  public let overhead: Overhead
+  /// Whether a port in its address is a port: the number is an echo identifier for ICMP, and nothing for a device.
+  public let portMeaning: PortMeaning
+  /// Whether its traffic is encrypted.
+  public let encrypts: Bool
+
+  /// The canonical name.
+  public var name: String { names.first ?? "" }
+
+  init(
+    _ kind: PartKind, _ names: [String], _ availability: Availability, _ summary: String,
+    keys: [MetadataKey] = [], carries: Carriage = .streams, speaks: [WireProtocol] = [], transport: String? = nil,
+    family: AddressFamily? = nil, authentication: Authentication = .ignored, overhead: Overhead = .none,
+    portMeaning: PortMeaning = .port, encrypts: Bool = false
+  ) {
+    self.kind = kind
+    self.names = names
+    self.availability = availability
+    self.summary = summary
+    self.keys = keys
+    self.carries = carries
+    self.speaks = speaks
+    self.transport = transport
+    self.family = family
+    self.authentication = authentication
+    self.overhead = overhead
+    self.portMeaning = portMeaning
+    self.encrypts = encrypts
+  }
+
+  /// The descriptor of a metadata key by any of its names, case-insensitively.
+  public func key(_ name: String) -> MetadataKey? { keys.first { $0.answers(to: name) } }
+}
+
+public enum PartKind: String, Sendable, CaseIterable {
+  case listener, handler, connector, dialer
+}
+
+public enum Availability: Sendable {
+  case available
+  /// GOST has it, Culvert does not have it yet.
+  case notYet
+}
+
+/// What passes through a part.
+public enum Carriage: Sendable {
+  case streams
+  case datagrams
+  /// The packets of an interface.
+  case device
+}
+
+/// A protocol between a connector and a handler.
+public enum WireProtocol: String, Sendable, CaseIterable {
+  case relay, tunnel, router, tun, tap
+  case http, http2, http3, masque
+  case socks4, socks5
+  case shadowsocks, shadowsocksUDP
+  case sni, ssh, dns, file, api, metrics
+  /// Bytes as they are: the far end decides where they go.
+  case raw
+
+  /// As a user writes it.
+  public var title: String {
+    switch self {
+    case .relay: "relay"
+    case .tunnel: "tunnel"
+    case .router: "router"
+    case .tun: "TUN over UDP"
+    case .tap: "TAP over UDP"
+    case .http: "HTTP"
+    case .http2: "HTTP/2"
+    case .http3: "HTTP/3"
+    case .masque: "MASQUE"
+    case .socks4: "SOCKS4"
+    case .socks5: "SOCKS5"
+    case .shadowsocks: "Shadowsocks"
+    case .shadowsocksUDP: "Shadowsocks over UDP"
+    case .sni: "SNI"
+    case .ssh: "SSH"
+    case .dns: "DNS"
+    case .file: "HTTP file requests"
+    case .api: "the web API"
+    case .metrics: "metrics requests"
+    case .raw: "plain bytes"
+    }
+  }
+}
+
+/// How a part treats `auth` and authers (`gost.md` A.6).
+public enum Authentication: Sendable {
+  /// It asks for, or sends, a user name and a password.
+  case credentials
+  /// The user is the inner address and the password the passphrase: a `tun` handler.
+  case passphrase
+  /// GOST reads the setting and does nothing with it.
+  case ignored
+}
+
+/// Bytes added to a packet on its way, besides IP and the carrier's own header.
+public struct Overhead: Sendable, Equatable {
+  /// Bytes a packet at least.
+  public let bytes: Int
+  /// The largest IP packet that the carrier sends, when it is fixed.
+  public let datagramLimit: Int?
+
+  public init(bytes: Int, datagramLimit: Int? = nil) {
+    self.bytes = bytes
+    self.datagramLimit = datagramLimit
+  }
+
+  public static let none = Overhead(bytes: 0)
+}
+
+public enum PortMeaning: Sendable {
+  case port
+  /// ICMP: the identifier of the echo requests, 0 for a random one.
+  case echoIdentifier
+  /// Nothing: a device, standard input.
+  case none
+}
+
+/// A key of `metadata`.
+public struct MetadataKey: Sendable {
+  /// The first is the canonical one; GOST takes the first of them that is written.
+  public let names: [String]
+  public let type: MetadataType
+  public let availability: KeyAvailability
+  /// One line for help and schema.
+  public let summary: String
+
+  public var name: String { names.first ?? "" }
+
+  init(_ names: String, _ type: MetadataType, _ availability: KeyAvailability = .available, _ summary: String = "") {
+    self.names = names.split(separator: "|").map(String.init)
+    self.type = type
+    self.availability = availability
+    self.summary = summary
+  }
+
+  public func answers(to name: String) -> Bool {
+    let name = name.lowercased()
+    return names.contains { $0.lowercased() == name }
+  }
+}
+
+public enum KeyAvailability: Sendable, Equatable {
+  case available
+  case notYet
+  /// GOST's documentation names it and GOST does nothing with it: the reason.
+  case withoutEffect(String)
+}
+
+/// How a value is read (`gost.md` B.3).
+public enum MetadataType: Sendable, Equatable {
+  case bool
+  case int(ClosedRange<Int>)
+  /// `10`, `"10"` (seconds) or `10s`; not negative.
+  case duration
+  case string
+  case secret
+  /// A list of text; one text counts as a list of one where GOST says so.
+  case strings
+  /// Text with comma-separated prefixes.
+  case prefixes
+  case address
+  /// A list, or comma-separated text, of `prefix [gateway]`.
+  case routes
+  /// Not looked into: the key is refused anyway.
+  case anything
+
+  /// What is expected, in a user's words.
+  public var expectation: String {
+    switch self {
+    case .bool: "`true` or `false`"
+    case .int(let range):
+      range.upperBound == Int(Int32.max)
+        ? "a whole number from \(range.lowerBound) up"
+        : "a whole number from \(range.lowerBound) to \(range.upperBound)"
+    case .duration: "a duration such as `10s`, or seconds"
+    case .string, .secret: "text"
+    case .strings: "a list of text"
+    case .prefixes: "addresses with prefix lengths, such as `10.0.0.1/24`, separated by commas"
+    case .address: "an IP address"
+    case .routes: "a list of routes such as `10.0.0.0/8` or `10.0.0.0/8 10.1.0.1`"
+    case .anything: "a value"
+    }
+  }
+}
