@@ -1,1 +1,124 @@
+// Thin C over the Linux calls that Swift cannot make: epoll (absent from the Glibc module), messages with control data,
+// variadic ioctl and fcntl. No logic lives here beyond packing and unpacking structures; every function returns what the
+// system call returned, with errno set.
 #pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#if __has_include("CLinuxNet.h")
+#include "CLinuxNet.h"
+#endif
+
+// MARK: epoll
+
+enum {
+  culvert_readable = 0x001,
+  culvert_writable = 0x004,
+  culvert_error = 0x008,
+  culvert_hangup = 0x010,
+  culvert_peer_hangup = 0x2000,
+  culvert_edge_triggered = 0x40000000,
+};
+
+struct culvert_epoll_event {
+  uint32_t events;
+  uint64_t token;
+};
+
+int culvert_epoll_create(void);
+int culvert_epoll_add(int epoll, int fd, uint32_t events, uint64_t token);
+int culvert_epoll_modify(int epoll, int fd, uint32_t events, uint64_t token);
+int culvert_epoll_remove(int epoll, int fd);
+/// timeout_ns below 0 waits for ever.
+int culvert_epoll_wait(int epoll, struct culvert_epoll_event *out, int capacity, int64_t timeout_ns);
+int culvert_eventfd(void);
+/// The next signal of a culvert_signalfd, or 0.
+int culvert_next_signal(int fd);
+/// A descriptor that reads the given signals, which are blocked for the calling thread and its later children.
+int culvert_signalfd(const int *signals, int count);
+/// Unblocks every signal that culvert_signalfd blocked; for a child before it executes a program.
+void culvert_unblock_signals(void);
+int64_t culvert_monotonic_ns(void);
+int64_t culvert_realtime_ns(void);
+
+// MARK: addresses
+
+/// family is 4, 6 or 0 (absent); the address is in network order, left-aligned; the port in host order.
+struct culvert_endpoint {
+  uint8_t address[16];
+  uint32_t scope;
+  uint16_t port;
+  uint8_t family;
+};
+
+// MARK: sockets
+
+/// A non-blocking, close-on-exec socket. kind: 0 TCP, 1 UDP, 2 raw ICMP or ICMPv6.
+int culvert_socket(int family, int kind);
+int culvert_bind(int fd, const struct culvert_endpoint *local);
+int culvert_connect(int fd, const struct culvert_endpoint *remote);
+int culvert_local_endpoint(int fd, struct culvert_endpoint *out);
+int culvert_remote_endpoint(int fd, struct culvert_endpoint *out);
+int culvert_accept(int listener, struct culvert_endpoint *remote);
+int culvert_set_option(int fd, int level, int name, int value);
+int culvert_get_error(int fd);
+int culvert_bind_to_device(int fd, const char *name);
+/// Control messages with packet info, traffic class and, for UDP, UDP_GRO. Returns a bit set of what was granted:
+/// 1 packet info, 2 traffic class, 4 GRO.
+int culvert_request_packet_info(int fd, int family, int udp);
+
+struct culvert_received {
+  struct culvert_endpoint remote;
+  struct culvert_endpoint local;  // the destination address of the packet; its port is 0
+  uint32_t interface;
+  uint32_t length;
+  uint32_t segment;  // the size of each datagram in a GRO buffer; equal to length for a single one
+  uint8_t ecn;
+  uint8_t truncated;
+};
+
+/// Reads up to count (at most 64) messages, message i to base + i * stride.
+int culvert_receive(int fd, uint8_t *base, size_t stride, int count, struct culvert_received *out);
+
+/// Sends one buffer of back-to-back datagrams of segment bytes each (the last may be shorter). remote may be NULL on a
+/// connected socket, local NULL for the kernel's choice. segment 0 sends a single datagram.
+ssize_t culvert_send_segments(
+  int fd, const uint8_t *bytes, size_t length, uint32_t segment, const struct culvert_endpoint *remote,
+  const struct culvert_endpoint *local, uint32_t interface, uint8_t ecn);
+
+struct culvert_piece {
+  const uint8_t *bytes;
+  size_t length;
+};
+
+/// Sends count (at most 64) messages of two pieces each (a header and a payload) to one remote; returns how many.
+int culvert_send_pairs(
+  int fd, const struct culvert_piece *pieces, int count, const struct culvert_endpoint *remote,
+  const struct culvert_endpoint *local, uint32_t interface);
+
+/// writev of count pieces (at most 1024).
+ssize_t culvert_write_pieces(int fd, const struct culvert_piece *pieces, int count);
+
+/// A socket filter on a raw ICMP socket: only echo messages of the type, with GOST's magic and the acknowledgement
+/// flag as given; and the echo identifier, if identifier is not negative. header is the number of bytes before the
+/// ICMP header as the filter sees it: variable for IPv4 (pass -1), 0 for IPv6.
+int culvert_filter_envelope(int fd, int ipv4, uint8_t type, int acknowledgement, int identifier);
+
+// MARK: names
+
+/// Resolves a name into at most capacity addresses; family 0 asks for both. Blocks. Returns the number of addresses,
+/// or a negative getaddrinfo error.
+int culvert_resolve(const char *host, int family, struct culvert_endpoint *out, int capacity);
+const char *culvert_resolve_error(int code);
+
+// MARK: local sockets
+
+int culvert_unix_listen(const char *path);
+int culvert_unix_connect(const char *path);
+
+// MARK: processes
+
+/// Runs a program with its own process group and waits for it; -1 with errno, else the wait status.
+int culvert_run_shell(const char *command);

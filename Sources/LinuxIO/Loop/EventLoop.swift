@@ -1,0 +1,296 @@
+import CLinux
+import Glibc
+import Synchronization
+import Values
+
+/// One thread's loop on epoll: descriptors, timers, and work at the end of each turn.
+///
+/// A turn waits for descriptors or the next deadline, calls each ready handler, runs the timers that are due, and then
+/// flushes: a transport that was written to many times in a turn sends once. Descriptors are registered edge-triggered,
+/// so a handler reads until the kernel has no more, or asks to be called again with `later`; nothing is re-armed.
+///
+/// Everything here belongs to the loop's thread, but for `submit`, which other threads use to hand work over.
+public final class EventLoop {
+  private let epoll: Int32
+  private let wake: Int32
+  private var entries: [Entry] = []
+  private var free: [Int] = []
+  private var timers = TimerQueue()
+  private var flushes: [any TurnFlusher] = []
+  private var deferred: [() -> Void] = []
+  private let inbox = Inbox()
+  private var events = [culvert_epoll_event](repeating: culvert_epoll_event(), count: 128)
+  private var isRunning = false
+
+  /// The time at the start of this turn; refreshed by `refreshNow`.
+  public private(set) var now: Instant
+
+  private struct Entry {
+    var handler: (any DescriptorHandler)?
+    var generation: UInt32
+  }
+
+  public init() throws(SystemError) {
+    epoll = culvert_epoll_create()
+    guard epoll >= 0 else { throw SystemError("create an epoll instance") }
+    wake = culvert_eventfd()
+    guard wake >= 0 else { throw SystemError("create an event descriptor") }
+    now = Instant(nanoseconds: culvert_monotonic_ns())
+    inbox.descriptor = wake
+    guard culvert_epoll_add(epoll, wake, UInt32(culvert_readable), .max) == 0 else {
+      throw SystemError("watch the event descriptor")
+    }
+  }
+
+  deinit {
+    close(wake)
+    close(epoll)
+  }
+
+  /// What a descriptor can do now.
+  public struct Readiness: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    public static let readable = Readiness(rawValue: UInt32(culvert_readable))
+    public static let writable = Readiness(rawValue: UInt32(culvert_writable))
+    public static let error = Readiness(rawValue: UInt32(culvert_error))
+    public static let hangup = Readiness(rawValue: UInt32(culvert_hangup | culvert_peer_hangup))
+  }
+
+  /// A registered descriptor; hand it back to `deregister`.
+  public struct Registration: Sendable {
+    fileprivate let descriptor: Int32
+    fileprivate let index: Int
+  }
+
+  /// Watches a descriptor, edge-triggered, for everything. The loop keeps the handler until `deregister`.
+  public func register(_ descriptor: Int32, _ handler: any DescriptorHandler) throws(SystemError) -> Registration {
+    let index: Int
+    if let reused = free.popLast() {
+      index = reused
+      entries[index].handler = handler
+    } else {
+      index = entries.count
+      entries.append(Entry(handler: handler, generation: 0))
+    }
+    let token = UInt64(entries[index].generation) << 32 | UInt64(index)
+    let interest =
+      UInt32(culvert_readable | culvert_writable | culvert_peer_hangup | culvert_edge_triggered)
+    guard culvert_epoll_add(epoll, descriptor, interest, token) == 0 else {
+      let error = SystemError("watch a descriptor")
+      release(index)
+      throw error
+    }
+    return Registration(descriptor: descriptor, index: index)
+  }
+
+  /// Forgets a descriptor; call it before the descriptor is closed. Events that are already in hand are dropped.
+  public func deregister(_ registration: Registration) {
+    _ = culvert_epoll_remove(epoll, registration.descriptor)
+    release(registration.index)
+  }
+
+  private func release(_ index: Int) {
+    entries[index].handler = nil
+    entries[index].generation &+= 1
+    free.append(index)
+  }
+
+  /// Runs once at the end of this turn.
+  public func later(_ body: @escaping () -> Void) { deferred.append(body) }
+
+  /// Calls `flush` on the object at the end of this turn. The object keeps itself from asking twice.
+  public func requestFlush(_ flusher: any TurnFlusher) { flushes.append(flusher) }
+
+  /// A timer that is not armed yet.
+  public func makeTimer(_ body: @escaping () -> Void) -> LoopTimer { LoopTimer(loop: self, body: body) }
+
+  fileprivate func schedule(_ timer: LoopTimer, at instant: Instant) { timers.push(instant, timer) }
+
+  /// Hands work to the loop's thread. May be called from any thread.
+  public var submitter: LoopSubmitter { LoopSubmitter(inbox: inbox) }
+
+  @discardableResult
+  public func refreshNow() -> Instant {
+    now = Instant(nanoseconds: culvert_monotonic_ns())
+    return now
+  }
+
+  public func stop() { isRunning = false }
+
+  /// Runs turns until `stop`.
+  public func run() {
+    isRunning = true
+    while isRunning { turn(maximumWait: nil) }
+  }
+
+  /// Runs turns until the deadline at the latest, or until `stop`.
+  public func run(until deadline: Instant) {
+    isRunning = true
+    while isRunning, refreshNow() < deadline { turn(maximumWait: deadline - now) }
+  }
+
+  private func turn(maximumWait: TimeSpan?) {
+    var wait: Int64 = maximumWait?.nanoseconds ?? -1
+    if !deferred.isEmpty || !flushes.isEmpty {
+      wait = 0
+    } else if let deadline = timers.earliest {
+      let untilTimer = max(0, (deadline - refreshNow()).nanoseconds)
+      wait = wait < 0 ? untilTimer : min(wait, untilTimer)
+    }
+    let count = events.withUnsafeMutableBufferPointer {
+      culvert_epoll_wait(epoll, $0.baseAddress, Int32($0.count), wait)
+    }
+    refreshNow()
+    for position in 0..<max(0, Int(count)) {
+      let event = events[position]
+      if event.token == .max {
+        drainInbox()
+        continue
+      }
+      let index = Int(event.token & 0xFFFF_FFFF)
+      guard index < entries.count, entries[index].generation == UInt32(event.token >> 32) else { continue }
+      entries[index].handler?.descriptorReady(Readiness(rawValue: event.events))
+    }
+    while let timer = timers.popDue(at: now) { timer.fire(at: now) }
+    let work = deferred
+    deferred.removeAll(keepingCapacity: true)
+    for body in work { body() }
+    var index = 0
+    while index < flushes.count {
+      flushes[index].flush()
+      index += 1
+    }
+    flushes.removeAll(keepingCapacity: true)
+  }
+
+  private func drainInbox() {
+    var counter: UInt64 = 0
+    _ = read(wake, &counter, 8)
+    for body in inbox.take() { body() }
+  }
+}
+
+/// Called on the loop's thread when a descriptor is ready.
+public protocol DescriptorHandler: AnyObject {
+  func descriptorReady(_ readiness: EventLoop.Readiness)
+}
+
+/// Something that gathers work during a turn and does it at the end.
+public protocol TurnFlusher: AnyObject {
+  func flush()
+}
+
+/// Hands closures to a loop from other threads.
+public struct LoopSubmitter: Sendable {
+  fileprivate let inbox: Inbox
+
+  public func submit(_ body: @escaping @Sendable () -> Void) { inbox.put(body) }
+}
+
+private final class Inbox: Sendable {
+  private let state = Mutex<(descriptor: Int32, work: [@Sendable () -> Void])>((-1, []))
+
+  var descriptor: Int32 {
+    get { state.withLock { $0.descriptor } }
+    set { state.withLock { $0.descriptor = newValue } }
+  }
+
+  func put(_ body: @escaping @Sendable () -> Void) {
+    let descriptor = state.withLock {
+      $0.work.append(body)
+      return $0.descriptor
+    }
+    var one: UInt64 = 1
+    _ = write(descriptor, &one, 8)
+  }
+
+  func take() -> [@Sendable () -> Void] {
+    state.withLock {
+      let work = $0.work
+      $0.work = []
+      return work
+    }
+  }
+}
+
+/// A deadline that can be moved cheaply: transports move theirs with every packet.
+///
+/// Moving a deadline later leaves the queue's old entry where it is; when that entry comes up, it goes back in with the
+/// true deadline. Only an earlier deadline costs an entry.
+public final class LoopTimer {
+  private unowned let loop: EventLoop
+  private let body: () -> Void
+  private var deadline: Instant?
+  private var queuedAt: Instant?
+
+  fileprivate init(loop: EventLoop, body: @escaping () -> Void) {
+    self.loop = loop
+    self.body = body
+  }
+
+  public func arm(at instant: Instant) {
+    deadline = instant
+    if let queuedAt, queuedAt <= instant { return }
+    queuedAt = instant
+    loop.schedule(self, at: instant)
+  }
+
+  public func arm(after span: TimeSpan) { arm(at: loop.now + span) }
+
+  /// Arms at the instant, or cancels for `nil`.
+  public func arm(at instant: Instant?) {
+    if let instant { arm(at: instant) } else { cancel() }
+  }
+
+  public func cancel() { deadline = nil }
+
+  public var isArmed: Bool { deadline != nil }
+
+  fileprivate func fire(at now: Instant) {
+    queuedAt = nil
+    guard let deadline else { return }
+    if deadline > now {
+      arm(at: deadline)
+    } else {
+      self.deadline = nil
+      body()
+    }
+  }
+}
+
+/// A binary heap of deadlines.
+private struct TimerQueue {
+  private var heap: [(at: Instant, timer: LoopTimer)] = []
+
+  var earliest: Instant? { heap.first?.at }
+
+  mutating func push(_ at: Instant, _ timer: LoopTimer) {
+    heap.append((at, timer))
+    var child = heap.count - 1
+    while child > 0 {
+      let parent = (child - 1) / 2
+      guard heap[child].at < heap[parent].at else { break }
+      heap.swapAt(child, parent)
+      child = parent
+    }
+  }
+
+  mutating func popDue(at now: Instant) -> LoopTimer? {
+    guard let first = heap.first, first.at <= now else { return nil }
+    heap.swapAt(0, heap.count - 1)
+    heap.removeLast()
+    var parent = 0
+    while true {
+      var least = parent
+      for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && heap[child].at < heap[least].at {
+        least = child
+      }
+      if least == parent { break }
+      heap.swapAt(parent, least)
+      parent = least
+    }
+    return first.timer
+  }
+}

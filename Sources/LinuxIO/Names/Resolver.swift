@@ -1,0 +1,101 @@
+import CLinux
+import Glibc
+import Values
+
+/// Names to addresses by the system's resolver (`getaddrinfo`), on a thread of its own for each look-up, because it
+/// blocks and cannot be interrupted.
+public struct Resolver {
+  private let submitter: LoopSubmitter
+
+  public init(loop: EventLoop) { submitter = loop.submitter }
+
+  public enum Failure: Error, Hashable, Sendable {
+    /// The resolver's own words.
+    case failed(String)
+    /// The name has addresses, but none of the family that is needed.
+    case noAddress(of: AddressFamily, has: [IPAddress])
+    /// Too many look-ups are under way.
+    case busy
+  }
+
+  /// Resolves a name, or a literal address at once. `completion` runs on the loop. With a family, addresses of the
+  /// other one make the failure `noAddress`, which names them.
+  public func resolve(
+    _ host: String, family: AddressFamily?,
+    completion: @escaping (Result<[IPAddress], Failure>) -> Void
+  ) {
+    if let literal = IPAddress(host) {
+      let result = Self.filter([literal], family)
+      let box = Handover(completion)
+      submitter.submit { box.value(result) }
+      return
+    }
+    let box = Handover(completion)
+    let submitter = submitter
+    let started = startThread {
+      let result = Self.resolveNow(host, family: family)
+      submitter.submit { box.value(result) }
+    }
+    if !started { submitter.submit { box.value(.failure(.busy)) } }
+  }
+
+  /// Blocks; for start-up and `check`.
+  public static func resolveNow(_ host: String, family: AddressFamily?) -> Result<[IPAddress], Failure> {
+    if let literal = IPAddress(host) { return filter([literal], family) }
+    var found = [culvert_endpoint](repeating: culvert_endpoint(), count: 32)
+    let count = culvert_resolve(host, 0, &found, Int32(found.count))
+    guard count >= 0 else { return .failure(.failed(String(cString: culvert_resolve_error(count)))) }
+    var addresses: [IPAddress] = []
+    for item in found.prefix(Int(count)) {
+      if let address = item.endpoint?.address, !addresses.contains(address) { addresses.append(address) }
+    }
+    return filter(addresses, family)
+  }
+
+  private static func filter(_ addresses: [IPAddress], _ family: AddressFamily?) -> Result<[IPAddress], Failure> {
+    guard let family else { return .success(addresses) }
+    let fitting = addresses.filter { $0.family == family }
+    return fitting.isEmpty ? .failure(.noAddress(of: family, has: addresses)) : .success(fitting)
+  }
+}
+
+extension Resolver.Failure: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .failed(let reason): reason
+    case .noAddress(let family, let has):
+      "it has no \(family) address, only \(has.map(\.description).joined(separator: ", "))"
+    case .busy: "too many look-ups are under way"
+    }
+  }
+}
+
+/// Carries a closure of the loop's thread through another thread, which never calls it.
+private final class Handover<Value>: @unchecked Sendable {
+  let value: Value
+  init(_ value: Value) { self.value = value }
+}
+
+/// Starts a detached thread with a small stack.
+private func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
+  var attributes = pthread_attr_t()
+  pthread_attr_init(&attributes)
+  defer { pthread_attr_destroy(&attributes) }
+  pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+  pthread_attr_setstacksize(&attributes, 256 * 1024)
+  var thread = pthread_t()
+  let box = Unmanaged.passRetained(ThreadBody(body))
+  let result = pthread_create(
+    &thread, &attributes,
+    { argument in
+      if let argument { Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body() }
+      return nil
+    }, box.toOpaque())
+  if result != 0 { box.release() }
+  return result == 0
+}
+
+private final class ThreadBody: Sendable {
+  let body: @Sendable () -> Void
+  init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+}

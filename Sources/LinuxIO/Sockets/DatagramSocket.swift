@@ -1,0 +1,62 @@
+import Values
+
+/// Datagrams in batches, on UDP or inside ICMP echo messages.
+///
+/// A batch that arrives holds datagrams of one sender that came together (what `UDP_GRO` joined, or consecutive ICMP
+/// messages); a batch that leaves is a run of equal-size datagrams back to back. The slots of an arriving batch are
+/// valid only inside the call.
+public protocol DatagramSocket: AnyObject {
+  var handler: (any DatagramSocketHandler)? { get set }
+
+  /// Sends back-to-back datagrams of `segment` bytes, the last possibly shorter. `remote` may be `nil` on a connected
+  /// socket. `local` is the address to send from, where the caller answers.
+  func send(_ bytes: UnsafeRawBufferPointer, segment: Int, to remote: Endpoint?, from local: IPAddress?, ecn: UInt8)
+    -> SendOutcome
+
+  func close()
+
+  /// The layer of a leg to a remote endpoint.
+  func layer(for remote: Endpoint) -> Layer
+
+  /// The local end as the kernel has it.
+  var receipt: Receipt { get }
+
+  /// A receipt for a datagram that arrived.
+  func receipt(of arrival: Arrival, at now: Instant) -> Receipt
+}
+
+public protocol DatagramSocketHandler: AnyObject {
+  func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket)
+  /// A send that was blocked may be tried again.
+  func socketWritable(_ socket: any DatagramSocket)
+  /// The kernel reported an error for something sent before (a port unreachable, for example). The socket lives on.
+  func socketReported(_ error: SystemError, on socket: any DatagramSocket)
+}
+
+/// Where a batch came from.
+public struct Arrival: Sendable {
+  public let remote: Endpoint
+  /// The address that it was sent to, where the kernel says.
+  public let local: IPAddress?
+  public let interface: UInt32
+  /// Explicit congestion notification bits (RFC 3168), 0...3.
+  public let ecn: UInt8
+}
+
+public enum SendOutcome: Sendable {
+  case sent
+  /// The socket's buffer is full; nothing was sent, `socketWritable` follows.
+  case blocked
+  /// The datagrams are lost; the socket lives on.
+  case failed(SystemError)
+}
+
+/// The buffer that every socket of a loop reads into: handlers run to completion, so one is enough.
+public final class ReceiveArena {
+  /// A datagram joined by GRO is at most this long.
+  public static let stride = 65_536
+  public static let messages = 16
+  var batch = PacketBatch(capacity: ReceiveArena.stride * ReceiveArena.messages, maximumCount: 1024)
+
+  public init() {}
+}

@@ -1,0 +1,199 @@
+import CLinux
+import Glibc
+@_spi(SocketLayer) import Values
+
+/// A UDP socket that reads with `recvmmsg` and `UDP_GRO` and sends with `UDP_SEGMENT`.
+public final class UDPSocket: DatagramSocket, DescriptorHandler {
+  private let loop: EventLoop
+  private let arena: ReceiveArena
+  private let descriptor: Int32
+  private let family: AddressFamily
+  private var registration: EventLoop.Registration?
+  private var segmentation = true
+  private var received = [culvert_received](repeating: culvert_received(), count: ReceiveArena.messages)
+  public weak var handler: (any DatagramSocketHandler)?
+  public private(set) var receipt: Receipt
+  /// Datagrams dropped because a buffer could not hold them.
+  public private(set) var truncated = 0
+
+  private static let roundsPerTurn = 4
+  /// The kernel's limit on segments of one send.
+  private static let maximumSegments = 64
+  private static let maximumPayload = 65_487
+
+  /// Bound to an address; the unspecified IPv6 address takes IPv4 as well.
+  public init(loop: EventLoop, arena: ReceiveArena, at local: Endpoint, options: SocketOptions) throws(SystemError) {
+    self.loop = loop
+    self.arena = arena
+    family = local.family
+    descriptor = try boundSocket(kind: 1, at: local, options: options, operation: "listen on udp \(local)")
+    receipt = LinuxIO.receipt(of: descriptor, at: loop.now)
+    _ = culvert_request_packet_info(descriptor, family == .ipv4 ? 4 : 6, 1)
+    registration = try loop.register(descriptor, self)
+  }
+
+  /// Connected to a remote end: only its datagrams arrive, and its kernel's refusals are reported.
+  public init(loop: EventLoop, arena: ReceiveArena, to remote: Endpoint, options: SocketOptions) throws(SystemError) {
+    self.loop = loop
+    self.arena = arena
+    family = remote.family
+    descriptor = culvert_socket(family == .ipv4 ? 4 : 6, 1)
+    guard descriptor >= 0 else { throw SystemError("create a UDP socket for \(family)") }
+    do throws(SystemError) {
+      try options.apply(to: descriptor, family: family)
+      var address = culvert_endpoint(remote, for: family)
+      guard culvert_connect(descriptor, &address) == 0 else { throw SystemError("reach udp \(remote)") }
+      receipt = LinuxIO.receipt(of: descriptor, at: loop.now)
+      _ = culvert_request_packet_info(descriptor, family == .ipv4 ? 4 : 6, 1)
+      registration = try loop.register(descriptor, self)
+    } catch {
+      Glibc.close(descriptor)
+      throw error
+    }
+  }
+
+  deinit { close() }
+
+  public func layer(for remote: Endpoint) -> Layer { .udp }
+
+  public func receipt(of arrival: Arrival, at now: Instant) -> Receipt {
+    let port = receipt.local?.port ?? 0
+    return Receipt(
+      local: arrival.local.map { Endpoint($0, port: port) } ?? receipt.local, remote: arrival.remote,
+      interface: arrival.interface, at: now)
+  }
+
+  public func descriptorReady(_ readiness: EventLoop.Readiness) {
+    if readiness.contains(.error) { reportError() }
+    if readiness.contains(.readable) { readRounds() }
+    if readiness.contains(.writable), registration != nil { handler?.socketWritable(self) }
+  }
+
+  private func reportError() {
+    let code = culvert_get_error(descriptor)
+    if code != 0 { handler?.socketReported(SystemError("udp", code: code), on: self) }
+  }
+
+  private func readRounds() {
+    for _ in 0..<Self.roundsPerTurn {
+      guard registration != nil else { return }
+      let count = received.withUnsafeMutableBufferPointer {
+        culvert_receive(
+          descriptor, arena.batch.storage.baseAddress, ReceiveArena.stride, Int32(ReceiveArena.messages),
+          $0.baseAddress)
+      }
+      if count < 0 {
+        if errno == EAGAIN { return }
+        if errno != EINTR { handler?.socketReported(SystemError("udp"), on: self) }
+        continue
+      }
+      for index in 0..<Int(count) { deliver(received[index], at: index * ReceiveArena.stride) }
+      if count < ReceiveArena.messages {
+        // The queue may have filled up again since; with edge-triggered events only EAGAIN proves that it is empty.
+        continue
+      }
+    }
+    loop.later { [weak self] in self?.readRounds() }
+  }
+
+  private func deliver(_ message: culvert_received, at offset: Int) {
+    if message.truncated != 0 { truncated += 1 }
+    guard message.truncated == 0, message.length > 0, let remote = message.remote.endpoint else { return }
+    arena.batch.removeAll()
+    var position = 0
+    let length = Int(message.length)
+    let segment = Int(message.segment)
+    while position < length {
+      let size = min(segment, length - position)
+      guard arena.batch.appendSlot(offset: offset + position, length: size) else { break }
+      position += size
+    }
+    let arrival = Arrival(
+      remote: remote, local: message.local.endpoint?.address, interface: message.interface, ecn: message.ecn)
+    handler?.datagramsArrived(&arena.batch, arrival, on: self)
+  }
+
+  public func send(
+    _ bytes: UnsafeRawBufferPointer, segment: Int, to remote: Endpoint?, from local: IPAddress?, ecn: UInt8
+  ) -> SendOutcome {
+    guard let base = bytes.baseAddress, segment > 0 else { return .sent }
+    var offset = 0
+    while offset < bytes.count {
+      let single = !segmentation || segment >= bytes.count - offset
+      let run =
+        single
+        ? min(segment, bytes.count - offset)
+        : min(bytes.count - offset, segment * min(Self.maximumSegments, max(1, Self.maximumPayload / segment)))
+      let outcome = sendRun(
+        UnsafeRawBufferPointer(start: base + offset, count: run), single ? 0 : segment, remote, local, ecn)
+      switch outcome {
+      case .sent: offset += run
+      case .blocked:
+        // What went out before stays out: the caller cannot know how far we came, so the rest is dropped like any
+        // datagram that meets a full queue.
+        return offset == 0 ? .blocked : .sent
+      case .failed(let error):
+        // EIO: the device has neither segmentation nor checksum offload. EINVAL: a segment larger than the link takes.
+        if !single, error.code == EIO || error.code == EINVAL {
+          if error.code == EIO { segmentation = false }
+          if sendSingly(UnsafeRawBufferPointer(start: base + offset, count: run), segment, remote, local, ecn) {
+            offset += run
+            continue
+          }
+        }
+        return .failed(error)
+      }
+    }
+    return .sent
+  }
+
+  private func sendSingly(
+    _ bytes: UnsafeRawBufferPointer, _ segment: Int, _ remote: Endpoint?, _ local: IPAddress?, _ ecn: UInt8
+  ) -> Bool {
+    var offset = 0
+    while offset < bytes.count {
+      let size = min(segment, bytes.count - offset)
+      let piece = UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + size])
+      if case .failed = sendRun(piece, 0, remote, local, ecn) { return false }
+      offset += size
+    }
+    return true
+  }
+
+  private func sendRun(
+    _ bytes: UnsafeRawBufferPointer, _ segment: Int, _ remote: Endpoint?, _ local: IPAddress?, _ ecn: UInt8
+  ) -> SendOutcome {
+    let pointer = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    while true {
+      let sent: Int
+      if let remote {
+        var to = culvert_endpoint(remote, for: family)
+        if let local {
+          var from = culvert_endpoint(source: local)
+          sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), &to, &from, 0, ecn)
+        } else {
+          sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), &to, nil, 0, ecn)
+        }
+      } else {
+        sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), nil, nil, 0, ecn)
+      }
+      if sent >= 0 { return .sent }
+      switch errno {
+      case EINTR: continue
+      case EAGAIN: return .blocked
+      // A refusal of an earlier datagram is reported on the next call; this one was not sent, so try again.
+      case ECONNREFUSED:
+        handler?.socketReported(SystemError("udp", code: ECONNREFUSED), on: self)
+        return .failed(SystemError("send", code: ECONNREFUSED))
+      case let code: return .failed(SystemError("send", code: code))
+      }
+    }
+  }
+
+  public func close() {
+    guard let registration else { return }
+    loop.deregister(registration)
+    self.registration = nil
+    Glibc.close(descriptor)
+  }
+}
