@@ -1,0 +1,113 @@
+/// The stable codes of diagnostics. A number is never given to another meaning; a rule that goes leaves its number
+/// unused. `culvert explain CODE` prints `Explanations.text(for:)`.
+public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
+  // Reading: the file is not a document.
+  case fileUnreadable = "CV0001"
+  case invalidUTF8 = "CV0002"
+  case syntax = "CV0003"
+  case controlCharacter = "CV0004"
+  case fileTooLarge = "CV0005"
+  case tooDeep = "CV0006"
+  case tooManyValues = "CV0007"
+  case severalDocuments = "CV0008"
+  case unknownAnchor = "CV0009"
+  case scalarTooLong = "CV0010"
+  case unknownTag = "CV0011"
+
+  // Shape: keys and values.
+  case duplicateKey = "CV0101"
+  case unknownKey = "CV0102"
+  case misplacedKey = "CV0103"
+  case wrongType = "CV0104"
+  case valueOutOfRange = "CV0105"
+  case missingKey = "CV0106"
+  case keyNotYet = "CV0107"
+  case keyWithoutEffect = "CV0108"
+  case numberReadAsZero = "CV0109"
+  case nothingToDo = "CV0110"
+  case oldSpelling = "CV0111"
+
+  // Names and references.
+  case duplicateName = "CV0201"
+  case missingReference = "CV0202"
+  case emptyName = "CV0203"
+  case unusedObject = "CV0204"
+  case emptyChain = "CV0205"
+
+  // Parts.
+  case unknownPart = "CV0301"
+  case partNotYet = "CV0302"
+  case handlerListenerMismatch = "CV0303"
+  case connectorDialerMismatch = "CV0304"
+  case connectorCannotCarry = "CV0305"
+  case ignoredAuthentication = "CV0306"
+  case bindNotServed = "CV0307"
+  case severalNodesNotYet = "CV0308"
+  case chainOrderNotYet = "CV0309"
+  case defaultPart = "CV0310"
+
+  // Addresses.
+  case badAddress = "CV0401"
+  case badPrefix = "CV0402"
+  case familyMismatch = "CV0403"
+  case resolvedFamilyMismatch = "CV0404"
+  case missingPort = "CV0405"
+  case duplicateListenAddress = "CV0406"
+  case portWithoutMeaning = "CV0407"
+
+  // TUN.
+  case tunWithoutNet = "CV0501"
+  case networkAddress = "CV0502"
+  case overlappingNetworks = "CV0503"
+  case mtuTooSmallForIPv6 = "CV0504"
+  case mtuAboveCarrier = "CV0505"
+  case gatewayOutsideNet = "CV0506"
+  case routeFamilyWithoutAddress = "CV0507"
+  case forwarderIsSelf = "CV0508"
+  case forwarderInsideTunnel = "CV0509"
+  case passphraseTooLong = "CV0510"
+  case interfaceName = "CV0511"
+  case chainWithoutForwarder = "CV0512"
+  case clientOnlyKey = "CV0513"
+  case ttlWithoutKeepalive = "CV0514"
+  case routeCoversNode = "CV0515"
+  case interfaceIntoTunnel = "CV0516"
+
+  // Two ends.
+  case peerDoesNotSpeak = "CV0601"
+  case peerHasNoListener = "CV0602"
+  case peerListensElsewhere = "CV0603"
+  case peerAuthentication = "CV0604"
+  case sameInnerAddress = "CV0605"
+  case outsidePeerNetwork = "CV0606"
+  case peerPassphrase = "CV0607"
+  case targetNotServed = "CV0608"
+  case nodelayOnOneSide = "CV0609"
+  case alpnDisjoint = "CV0610"
+  case peerForwardsElsewhere = "CV0611"
+
+  // Security.
+  case autherWithoutUsers = "CV0701"
+  case emptyUserName = "CV0702"
+  case certificateWithoutKey = "CV0703"
+  case serverCAWithoutCertificate = "CV0704"
+  case tlsVersions = "CV0705"
+  case passphraseUserName = "CV0706"
+
+  /// Whether the file could not be read at all.
+  public var isUnreadable: Bool { rawValue.hasPrefix("CV00") }
+
+  /// From `CV0102`, `cv0102`, or `102`.
+  public init?(text: String) {
+    let upper = text.uppercased()
+    if let code = DiagnosticCode(rawValue: upper) {
+      self = code
+      return
+    }
+    let digits = upper.hasPrefix("CV") ? String(upper.dropFirst(2)) : upper
+    guard digits.count <= 4,
+      let code = DiagnosticCode(rawValue: "CV" + String(repeating: "0", count: 4 - digits.count) + digits)
+    else { return nil }
+    self = code
+  }
+}

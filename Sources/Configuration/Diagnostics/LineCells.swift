@@ -1,0 +1,127 @@
+/// One source line as it is printed: each character's text, its width in cells, and its byte offset.
+struct LineCells {
+  private struct Cell {
+    let text: String
+    let width: Int
+    /// From the start of the file.
+    let offset: Int
+    let column: Int
+  }
+
+  private var cells: [Cell] = []
+  /// The whole line's width.
+  private(set) var width = 0
+  private let end: Int
+
+  init(_ source: SourceFile, _ number: Int) {
+    let line = source.line(number) ?? 0..<0
+    self.init(bytes: source.slice(line), base: line.lowerBound, concealed: source.concealed)
+  }
+
+  /// `base` is the offset of the first byte, in the terms of `concealed`.
+  init(bytes: ArraySlice<UInt8>, base: Int, concealed: [Range<Int>]) {
+    end = base + bytes.count
+    let line = Array(bytes)
+    let hidden =
+      concealed.filter { $0.lowerBound < base + line.count && $0.upperBound > base }
+      + SecretText.ranges(in: line).map { $0.lowerBound + base..<$0.upperBound + base }
+    var offset = base
+    for scalar in String(decoding: line, as: UTF8.self).unicodeScalars {
+      let length = UTF8.width(scalar)
+      if let range = hidden.first(where: { $0.contains(offset) }) {
+        // One length for all, so that the length is no secret told.
+        if offset == max(range.lowerBound, base) { append("******", 6, offset) } else { append("", 0, offset) }
+      } else if scalar == "\t" {
+        let spaces = 4 - width % 4
+        append(String(repeating: " ", count: spaces), spaces, offset)
+      } else {
+        let text = escaped(scalar)
+        append(text, text.unicodeScalars.count == 1 ? cellWidth(scalar) : text.count, offset)
+      }
+      offset += length
+    }
+  }
+
+  private mutating func append(_ text: String, _ cellCount: Int, _ offset: Int) {
+    cells.append(Cell(text: text, width: cellCount, offset: offset, column: width))
+    width += cellCount
+  }
+
+  /// The column, from 0, of the character at a byte offset; the line's width behind its end.
+  func column(at offset: Int) -> Int {
+    var low = 0
+    var high = cells.count
+    while low < high {
+      let middle = (low + high) / 2
+      if cells[middle].offset < offset { low = middle + 1 } else { high = middle }
+    }
+    return low < cells.count ? cells[low].column : width
+  }
+
+  /// The column at which a window of `room` cells begins so that it shows the span.
+  func window(start: Int, end: Int, width room: Int) -> Int {
+    if width <= room || end <= room - 8 { return 0 }
+    return max(0, min(start - room / 3, width - room + 1))
+  }
+
+  /// The text from a column on, cut to `room` cells, with `…` where something is left out.
+  func visible(from window: Int, width room: Int) -> String {
+    var text = window > 0 ? "…" : ""
+    var column = window > 0 ? window + 1 : 0
+    // Where the line goes on behind the window, its last cell is the ellipsis.
+    let limit = width > window + room ? window + room - 1 : window + room
+    for cell in cells where cell.column >= column {
+      if cell.column + cell.width > limit { return text + "…" }
+      text += String(repeating: " ", count: cell.column - column) + cell.text
+      column = cell.column + cell.width
+    }
+    return trimmed(text)
+  }
+
+  private func trimmed(_ text: String) -> String {
+    var text = Substring(text)
+    while text.last == " " { text.removeLast() }
+    return String(text)
+  }
+}
+
+/// Finds secrets in a line that was never parsed (a syntax error may stand on the line of a password).
+enum SecretText {
+  private static let names = ["password", "passphrase", "token", "secret", "cipherkey"]
+
+  /// Ranges of values behind `password:` and its like.
+  static func ranges(in line: [UInt8]) -> [Range<Int>] {
+    let lower = line.map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
+    var found: [Range<Int>] = []
+    for name in names {
+      let pattern = Array(name.utf8)
+      var index = 0
+      while index + pattern.count <= lower.count {
+        if lower[index..<index + pattern.count].elementsEqual(pattern),
+          let value = value(in: line, after: index + pattern.count)
+        {
+          found.append(value)
+          index = value.upperBound
+        } else {
+          index += 1
+        }
+      }
+    }
+    return found
+  }
+
+  private static func value(in line: [UInt8], after index: Int) -> Range<Int>? {
+    var index = index
+    while index < line.count, [0x22, 0x27, 0x20].contains(line[index]) { index += 1 }
+    guard index < line.count, line[index] == 0x3A else { return nil }
+    index += 1
+    while index < line.count, line[index] == 0x20 { index += 1 }
+    guard index < line.count else { return nil }
+    if line[index] == 0x22 || line[index] == 0x27 {
+      let close = line[(index + 1)...].firstIndex(of: line[index]) ?? line.count
+      return index..<min(close + 1, line.count)
+    }
+    let end = line[index...].firstIndex { $0 == 0x2C || $0 == 0x7D } ?? line.count
+    return index < end ? index..<end : nil
+  }
+}

@@ -1,0 +1,105 @@
+/// libyaml's syntax errors in a user's words.
+///
+/// libyaml names the rule of its grammar that failed, often lines behind the slip. The few slips that make up most
+/// of all YAML errors are looked for here at the place itself: a tab that indents, a colon without a space, an
+/// unclosed quote, a line that is indented unlike its siblings.
+enum SyntaxAdvice {
+  static func diagnose(file: SourceFile, offset: Int, problem: String, context: String?, contextOffset: Int?)
+    -> YAMLFault
+  {
+    let offset = min(offset, file.bytes.count)
+    let here = SourceSpan(file: file.id, start: offset, end: min(offset + 1, file.bytes.count))
+    func fault(
+      _ message: String, at span: SourceSpan, _ label: String, secondary: [Diagnostic.Label] = [], help: [String] = [],
+      fix: Diagnostic.Fix? = nil
+    ) -> YAMLFault {
+      YAMLFault(
+        diagnostic: Diagnostic(.syntax, message, at: .init(span, label), and: secondary, help: help, fix: fix))
+    }
+
+    if let tab = indentingTab(file, near: offset) {
+      return fault(
+        "a tab indents this line, and YAML takes only spaces", at: tab, "a tab",
+        help: ["replace it by spaces; two for each level are usual"],
+        fix: .replace(tab, with: String(repeating: "  ", count: tab.end - tab.start), "write spaces"))
+    }
+    if problem.contains("found unexpected end of stream"), let start = contextOffset,
+      context?.contains("quoted") == true
+    {
+      let quote = SourceSpan(file: file.id, start: start, end: start + 1)
+      return fault("this quote is never closed", at: quote, "the text begins here and has no end")
+    }
+    if problem.contains("did not find expected ',' or"), let start = contextOffset {
+      let bracket = SourceSpan(file: file.id, start: start, end: start + 1)
+      let open = String(decoding: file.slice(start..<start + 1), as: UTF8.self)
+      let closing = open == "{" ? "}" : "]"
+      return fault(
+        "`,` or `\(closing)` is missing here", at: here, "expected `,` or `\(closing)`",
+        secondary: [.init(bracket, "for this `\(open)`")])
+    }
+    if problem.contains("mapping values are not allowed") {
+      return fault(
+        "a `:` stands where no value can follow", at: here, "a second `: ` on one line, or wrong indentation",
+        help: ["quote a text that holds `: `, or align the line with its siblings"])
+    }
+    if problem.contains("could not find expected ':'") {
+      let line = lineSpan(file, at: contextOffset ?? offset)
+      return fault(
+        "this line is neither `key: value` nor part of a text", at: line, "`:` is missing",
+        help: ["write `key: value`, with a space behind the colon"])
+    }
+    if problem.contains("did not find expected key") || problem.contains("did not find expected '-' indicator") {
+      let line = lineSpan(file, at: offset)
+      var secondary: [Diagnostic.Label] = []
+      if let start = contextOffset, start < line.start {
+        secondary.append(.init(SourceSpan(file: file.id, start: start, end: start + 1), "the block that it breaks off"))
+      }
+      return fault(
+        "this line is indented unlike the lines that it belongs to", at: line,
+        "wrong indentation, or a stray character",
+        secondary: secondary, help: ["give the keys of one mapping, and the dashes of one list, the same column"])
+    }
+    if problem.contains("block sequence entries are not allowed") {
+      return fault(
+        "a `-` stands where no list can begin", at: here, "not the start of a list",
+        help: ["begin the list on a line of its own"])
+    }
+    if problem.contains("cannot start any token") {
+      return fault(
+        "`\(printable(String(decoding: file.slice(here.start..<here.end), as: UTF8.self)))` cannot begin a value",
+        at: here, "quote a text that begins with this character")
+    }
+    if problem.contains("unknown escape character") {
+      return fault(
+        "this escape has no meaning in a quoted text", at: here, "unknown escape",
+        help: ["write `\\\\` for a backslash, or use single quotes"])
+    }
+    let line = lineSpan(file, at: offset)
+    return fault(
+      "this is not YAML: \(problem)\(context.map { " \($0)" } ?? "")", at: line.start < line.end ? line : here, "")
+  }
+
+  /// A run of tabs in the indentation of the line at the offset or of the one before.
+  private static func indentingTab(_ file: SourceFile, near offset: Int) -> SourceSpan? {
+    let number = file.position(at: offset).line
+    for candidate in [number, number - 1] {
+      guard let line = file.line(candidate) else { continue }
+      let indentation = file.bytes[line].prefix { $0 == 0x20 || $0 == 0x09 }
+      guard let first = indentation.firstIndex(of: 0x09), indentation.endIndex < line.upperBound else { continue }
+      let end = file.bytes[first..<line.upperBound].firstIndex { $0 != 0x09 } ?? line.upperBound
+      return SourceSpan(file: file.id, start: first, end: end)
+    }
+    return nil
+  }
+
+  /// The text of the line, without its indentation.
+  private static func lineSpan(_ file: SourceFile, at offset: Int) -> SourceSpan {
+    var number = file.position(at: offset).line
+    while number > 1, let line = file.line(number), file.bytes[line].allSatisfy({ $0 == 0x20 }) { number -= 1 }
+    guard let line = file.line(number) else { return SourceSpan(file: file.id, start: offset, end: offset) }
+    let start = file.bytes[line].firstIndex { $0 != 0x20 && $0 != 0x09 } ?? line.lowerBound
+    var end = line.upperBound
+    while end > start, file.bytes[end - 1] == 0x20 { end -= 1 }
+    return SourceSpan(file: file.id, start: start, end: end)
+  }
+}
