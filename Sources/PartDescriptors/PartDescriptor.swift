@@ -165,6 +165,9 @@ public struct MetadataKey: Sendable {
     self.summary = summary
   }
 
+  /// A key of a structured block (not of `metadata`) that is read by the same rules.
+  public init(named name: String, _ type: MetadataType) { self.init(name, type) }
+
   public func answers(to name: String) -> Bool {
     let name = name.lowercased()
     return names.contains { $0.lowercased() == name }

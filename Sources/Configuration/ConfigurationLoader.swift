@@ -1,0 +1,69 @@
+import Values
+
+/// Reads configuration files: bytes in, a model and diagnostics out. The one door of this module.
+///
+///     var result = ConfigurationLoader.load(sources: [(name: "server.yaml", bytes: bytes)])
+///     print(DiagnosticRenderer(sources: result.sources).render(result.diagnostics))
+///     guard let configuration = result.configuration, result.mayRun else { exit(result.exitCode) }
+///
+/// Several files are one configuration: their lists are appended in order, the last `tls` and `log` win. Every rule
+/// that needs nothing but the files has been applied when `load` returns; `Checker` has those that need the host or
+/// the other end.
+public enum ConfigurationLoader {
+  /// `sources` may hold files of an earlier call (the other end's); spans of all stay distinct.
+  public static func load(
+    sources: [(name: String, bytes: [UInt8])], into map: SourceMap = SourceMap(),
+    limits: YAMLReader.Limits = YAMLReader.Limits()
+  ) -> LoadResult {
+    var map = map
+    let report = Report()
+    var configuration = Configuration()
+    var readable = true
+    var mentionsServices = false
+    for source in sources {
+      let id = map.add(name: source.name, bytes: source.bytes)
+      let (root, diagnostics) = YAMLReader.read(id, in: &map, limits: limits)
+      diagnostics.forEach(report.add)
+      if diagnostics.contains(where: { $0.code.isUnreadable && $0.severity == .error }) { readable = false }
+      guard let root else { continue }
+      if root["services"] != nil { mentionsServices = true }
+      ConfigurationReader(report: report, isJSON: isJSON(source)).read(root, into: &configuration)
+    }
+    if readable, configuration.services.isEmpty, !report.diagnostics.contains(where: { $0.severity == .error }) {
+      let what = sources.count == 1 ? "`\(sources.first?.name ?? "")` has" : "the files have"
+      report.add(
+        Diagnostic(
+          .nothingToDo, "\(what) no services, so there is nothing to run",
+          help: [mentionsServices ? "give `services` an item" : "begin with `services:`, a list of what to run"]))
+    }
+    if readable { Rules.apply(to: configuration, report) }
+    return LoadResult(
+      configuration: readable ? configuration : nil, diagnostics: report.diagnostics.inFileOrder(), sources: map)
+  }
+
+  /// A file that could not be opened, as a diagnostic; `reason` such as "No such file or directory".
+  public static func unreadable(name: String, reason: String) -> Diagnostic {
+    Diagnostic(.fileUnreadable, "`\(printable(name, limit: 200))` cannot be read: \(reason)")
+  }
+
+  private static func isJSON(_ source: (name: String, bytes: [UInt8])) -> Bool {
+    let name = source.name.lowercased()
+    if name.hasSuffix(".json") { return true }
+    if name.hasSuffix(".yaml") || name.hasSuffix(".yml") { return false }
+    return source.bytes.first { $0 != 0x20 && $0 != 0x0A && $0 != 0x0D && $0 != 0x09 } == UInt8(ascii: "{")
+  }
+}
+
+/// What reading gave.
+public struct LoadResult: Sendable {
+  /// `nil` when a file could not be read at all. Complete only when `mayRun`.
+  public var configuration: Configuration?
+  /// In file order.
+  public var diagnostics: [Diagnostic]
+  public var sources: SourceMap
+
+  /// 0 good, 1 errors, 2 unreadable, 3 only "not yet".
+  public var exitCode: Int32 { diagnostics.exitCode }
+
+  public var mayRun: Bool { exitCode == 0 && configuration != nil }
+}

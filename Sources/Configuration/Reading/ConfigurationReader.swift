@@ -1,0 +1,521 @@
+import PartDescriptors
+import Values
+
+/// From a tree to the model: one walk along the grammar, everything that is wrong by itself reported on the way.
+///
+/// What needs more than one object to judge (references, addresses that clash, parts that do not fit each other) is
+/// left to the rules, which see the finished model.
+struct ConfigurationReader {
+  let report: Report
+  let isJSON: Bool
+
+  /// Adds what a file holds to the configuration: lists are appended, the last of each singleton wins.
+  func read(_ root: YAMLNode, into configuration: inout Configuration) {
+    guard
+      let object = ObjectReader(
+        root, Grammar.root, report, isJSON: isJSON,
+        neighbours: [
+          Neighbour("services[]", Grammar.service), Neighbour("chains[]", Grammar.chain),
+          Neighbour("services[].handler", Grammar.handler),
+        ])
+    else { return }
+    configuration.services += object.list("services").compactMap(service)
+    configuration.chains += object.list("chains").compactMap(chain)
+    configuration.hops += object.list("hops").compactMap { hop($0, inChain: false) }
+    configuration.authers += object.list("authers").compactMap(auther)
+    if let tls = tls(object.value("tls")) { configuration.tls = tls }
+    if let log = log(object.value("log")) { configuration.log = log }
+  }
+
+  // MARK: Services
+
+  private func service(_ node: YAMLNode) -> ServiceConfiguration? {
+    let handlerType = partType(node["handler"], .handler, fallback: "auto", at: node)
+    let listenerType = partType(node["listener"], .listener, fallback: "tcp", at: node)
+    let handlerKeys = handlerType.descriptor?.keys ?? []
+    let listenerKeys = listenerType.descriptor?.keys ?? []
+    guard
+      let object = read(
+        node, Grammar.service,
+        [
+          Neighbour("metadata", PartCatalog.serviceKeys), Neighbour("handler", Grammar.handler),
+          Neighbour("listener", Grammar.listener), Neighbour("handler.metadata", handlerKeys),
+          Neighbour("listener.metadata", listenerKeys), Neighbour("forwarder", Grammar.forwarder),
+        ])
+    else { return nil }
+    let handlerNode = object.value("handler")
+    let listenerNode = object.value("listener")
+    let handler = self.handler(
+      handlerNode, handlerType, at: node,
+      [
+        Neighbour("handler.metadata", handlerKeys), Neighbour("listener", Grammar.listener),
+        Neighbour("service", Grammar.service),
+        Neighbour("listener.metadata", listenerKeys), Neighbour("service.metadata", PartCatalog.serviceKeys),
+      ], sibling: listenerNode?["metadata"], ("listener.metadata", listenerKeys))
+    let listener = self.listener(
+      listenerNode, listenerType, at: node,
+      [
+        Neighbour("listener.metadata", listenerKeys), Neighbour("handler", Grammar.handler),
+        Neighbour("service", Grammar.service),
+        Neighbour("handler.metadata", handlerKeys), Neighbour("service.metadata", PartCatalog.serviceKeys),
+      ], sibling: handlerNode?["metadata"], ("handler.metadata", handlerKeys))
+    let metadata = self.metadata(
+      object.value("metadata"), PartCatalog.serviceKeys, in: "a service's metadata",
+      [
+        Neighbour("handler.metadata", handlerKeys), Neighbour("listener.metadata", listenerKeys),
+        Neighbour("service", Grammar.service),
+      ],
+      siblings: [
+        ("handler.metadata", handlerNode?["metadata"], handlerKeys),
+        ("listener.metadata", listenerNode?["metadata"], listenerKeys),
+      ])
+    let old = sockets(object)
+    return ServiceConfiguration(
+      name: object.text("name") ?? Located("", at: startOf(node)),
+      addr: object.text("addr") ?? Located("", at: startOf(node)),
+      handler: handler, listener: listener, forwarder: forwarder(object.value("forwarder")),
+      metadata: metadata, span: node.span,
+      interface: located(metadata, "interface") ?? old.interface, mark: mark(metadata) ?? old.mark)
+  }
+
+  private func handler(
+    _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, _ neighbours: [Neighbour],
+    sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
+  ) -> HandlerConfiguration {
+    let object = read(node, Grammar.handler, neighbours)
+    return HandlerConfiguration(
+      type: type.name, descriptor: type.descriptor, chain: object?.text("chain"),
+      authers: [object?.text("auther")].compactMap { $0 } + (object?.texts("authers") ?? []),
+      auth: credentials(object?.value("auth")),
+      metadata: partMetadata(
+        object, type, Array(neighbours.dropFirst()), siblings: [(siblingKeys.0, sibling, siblingKeys.1)]),
+      span: node?.span ?? startOf(service))
+  }
+
+  private func listener(
+    _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, _ neighbours: [Neighbour],
+    sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
+  ) -> ListenerConfiguration {
+    let object = read(node, Grammar.listener, neighbours)
+    return ListenerConfiguration(
+      type: type.name, descriptor: type.descriptor, tls: tls(object?.value("tls")),
+      metadata: partMetadata(
+        object, type, Array(neighbours.dropFirst()), siblings: [(siblingKeys.0, sibling, siblingKeys.1)]),
+      span: node?.span ?? startOf(service))
+  }
+
+  private func forwarder(_ node: YAMLNode?) -> ForwarderConfiguration? {
+    guard let node,
+      let object = read(node, Grammar.forwarder, [Neighbour("forwarder.nodes[]", Grammar.forwardNode)])
+    else { return nil }
+    return ForwarderConfiguration(
+      nodes: object.list("nodes").compactMap(forwardNode), selector: selector(object.value("selector")),
+      span: node.span)
+  }
+
+  private func forwardNode(_ node: YAMLNode) -> ForwardNodeConfiguration? {
+    guard
+      let object = read(
+        node, Grammar.forwardNode, [Neighbour("chains[].hops[].nodes[]", Grammar.node)])
+    else { return nil }
+    return ForwardNodeConfiguration(
+      name: object.text("name"), addr: required("addr", object), network: object.text("network"))
+  }
+
+  // MARK: Chains
+
+  private func chain(_ node: YAMLNode) -> ChainConfiguration? {
+    guard
+      let object = read(
+        node, Grammar.chain,
+        [Neighbour("hops[]", Grammar.hop), Neighbour("hops[].nodes[]", Grammar.node)])
+    else { return nil }
+    _ = metadata(
+      object.value("metadata"), [], in: "a chain's metadata",
+      [Neighbour("hops[].metadata", PartCatalog.hopKeys), Neighbour("hops[].nodes[].metadata", PartCatalog.nodeKeys)])
+    return ChainConfiguration(
+      name: object.text("name") ?? Located("", at: startOf(node)),
+      hops: object.list("hops").compactMap { item in
+        // GOST takes a hop that has a name and no nodes from the list `hops`.
+        if let mapping = item.mapping, item["nodes"] == nil, let name = item.entry("name"),
+          let text = name.value.scalar,
+          mapping.allSatisfy({ $0.name.lowercased() == "name" || Grammar.hop.field($0.name) == nil || $0.value.isEmpty }
+          )
+        {
+          _ = read(item, Grammar.hop, hopNeighbours)
+          return .reference(Located(text.text, at: name.value.span))
+        }
+        return hop(item, inChain: true).map { .inline($0) }
+      },
+      span: node.span)
+  }
+
+  private var hopNeighbours: [Neighbour] {
+    [
+      Neighbour("hop.metadata", PartCatalog.hopKeys), Neighbour("hop.nodes[]", Grammar.node),
+      Neighbour("chain", Grammar.chain),
+    ]
+  }
+
+  private func hop(_ node: YAMLNode, inChain: Bool) -> HopConfiguration? {
+    guard let object = read(node, Grammar.hop, hopNeighbours) else { return nil }
+    let metadata = self.metadata(
+      object.value("metadata"), PartCatalog.hopKeys, in: "a hop's metadata",
+      [Neighbour("nodes[].metadata", PartCatalog.nodeKeys), Neighbour("hop", Grammar.hop)])
+    let old = sockets(object)
+    let interface = located(metadata, "interface") ?? old.interface
+    let mark = self.mark(metadata) ?? old.mark
+    return HopConfiguration(
+      name: object.text("name") ?? Located("", at: startOf(node)),
+      nodes: object.list("nodes").compactMap { self.node($0, interface: interface, mark: mark) },
+      selector: selector(object.value("selector")), metadata: metadata, span: node.span)
+  }
+
+  private func node(_ node: YAMLNode, interface: Located<String>?, mark: Located<UInt32>?) -> NodeConfiguration? {
+    let connectorType = partType(node["connector"], .connector, fallback: "http", at: node)
+    let dialerType = partType(node["dialer"], .dialer, fallback: "tcp", at: node)
+    let connectorKeys = connectorType.descriptor?.keys ?? []
+    let dialerKeys = dialerType.descriptor?.keys ?? []
+    guard
+      let object = read(
+        node, Grammar.node,
+        [
+          Neighbour("metadata", PartCatalog.nodeKeys), Neighbour("connector", Grammar.connector),
+          Neighbour("dialer", Grammar.dialer), Neighbour("connector.metadata", connectorKeys),
+          Neighbour("dialer.metadata", dialerKeys), Neighbour("hop", Grammar.hop),
+        ])
+    else { return nil }
+    let connectorNode = read(
+      object.value("connector"), Grammar.connector,
+      [
+        Neighbour("connector.metadata", connectorKeys), Neighbour("dialer", Grammar.dialer),
+        Neighbour("dialer.metadata", dialerKeys), Neighbour("node", Grammar.node),
+      ])
+    let dialerNode = read(
+      object.value("dialer"), Grammar.dialer,
+      [
+        Neighbour("dialer.metadata", dialerKeys), Neighbour("connector", Grammar.connector),
+        Neighbour("connector.metadata", connectorKeys), Neighbour("node", Grammar.node),
+      ])
+    let metadata = self.metadata(
+      object.value("metadata"), PartCatalog.nodeKeys, in: "a node's metadata",
+      [
+        Neighbour("dialer.metadata", dialerKeys), Neighbour("connector.metadata", connectorKeys),
+        Neighbour("node", Grammar.node),
+      ],
+      siblings: [
+        ("connector.metadata", connectorNode?.value("metadata"), connectorKeys),
+        ("dialer.metadata", dialerNode?.value("metadata"), dialerKeys),
+      ])
+    let old = sockets(object)
+    return NodeConfiguration(
+      name: object.text("name") ?? Located("", at: startOf(node)), addr: required("addr", object),
+      connector: ConnectorConfiguration(
+        type: connectorType.name, descriptor: connectorType.descriptor, auth: credentials(connectorNode?.value("auth")),
+        metadata: partMetadata(
+          connectorNode, connectorType,
+          [Neighbour("dialer.metadata", dialerKeys), Neighbour("connector", Grammar.connector)],
+          siblings: [("dialer.metadata", dialerNode?.value("metadata"), dialerKeys)]),
+        span: connectorNode?.span ?? startOf(node)),
+      dialer: DialerConfiguration(
+        type: dialerType.name, descriptor: dialerType.descriptor, tls: tls(dialerNode?.value("tls")),
+        metadata: partMetadata(
+          dialerNode, dialerType,
+          [Neighbour("connector.metadata", connectorKeys), Neighbour("dialer", Grammar.dialer)],
+          siblings: [("connector.metadata", connectorNode?.value("metadata"), connectorKeys)]),
+        span: dialerNode?.span ?? startOf(node)),
+      metadata: metadata,
+      interface: located(metadata, "interface") ?? old.interface ?? interface,
+      mark: self.mark(metadata) ?? old.mark ?? mark, span: node.span)
+  }
+
+  // MARK: Parts
+
+  struct PartType {
+    let name: Located<String>
+    let descriptor: PartDescriptor?
+  }
+
+  /// The type of a part, looked up; unknown and not-yet types are reported once, here.
+  private func partType(_ node: YAMLNode?, _ kind: PartKind, fallback: String, at parent: YAMLNode) -> PartType {
+    guard let value = node?["type"], !value.isNull, value.scalar?.text != "" else {
+      let place = node.flatMap { $0.isNull ? nil : $0.span } ?? startOf(parent)
+      let descriptor = PartCatalog.find(kind, fallback)
+      // The parent itself may be no mapping, which its reader reports.
+      if parent.mapping != nil, node?.mapping != nil || node == nil || node?.isNull == true,
+        let descriptor, descriptor.availability == .notYet
+      {
+        report.add(
+          Diagnostic(
+            .partNotYet,
+            "no \(kind.rawValue) type is written here, and GOST's default `\(fallback)` is not yet supported",
+            .notYet, at: .init(shortened(place), "`\(kind.rawValue).type` is missing"),
+            notes: ["`\(fallback)` is \(descriptor.summary)"],
+            help: ["write the type that is meant: \(quotedList(available(kind)))"]))
+      }
+      return PartType(name: Located(fallback, at: place), descriptor: descriptor)
+    }
+    guard let scalar = value.scalar else {
+      report.add(
+        Diagnostic(
+          .wrongType, "the type of a \(kind.rawValue) is a name, not \(value.kind)", at: .init(value.span, value.kind),
+          help: ["the types are \(quotedList(available(kind)))"]))
+      return PartType(name: Located("", at: value.span), descriptor: nil)
+    }
+    let name = Located(scalar.text, at: value.span)
+    guard let descriptor = PartCatalog.find(kind, scalar.text) else {
+      report.add(unknownPart(name, kind))
+      return PartType(name: name, descriptor: nil)
+    }
+    if descriptor.availability == .notYet {
+      report.add(
+        Diagnostic(
+          .partNotYet, "the \(kind.rawValue) `\(scalar.text)` is not yet supported", .notYet,
+          at: .init(value.span, descriptor.summary),
+          help: ["the \(kind.rawValue)s that Culvert has are \(quotedList(available(kind)))"]))
+    }
+    return PartType(name: name, descriptor: descriptor)
+  }
+
+  private func available(_ kind: PartKind) -> [String] {
+    PartCatalog.parts(kind).filter { $0.availability == .available }.map(\.name)
+  }
+
+  private func unknownPart(_ name: Located<String>, _ kind: PartKind) -> Diagnostic {
+    let article = "a"
+    let shown = printable(name.value)
+    let others = PartKind.allCases.filter { $0 != kind && PartCatalog.find($0, name.value) != nil }
+    // Between equally near names the ones that run come first.
+    let near =
+      NearNames.best(for: name.value, among: available(kind))
+      ?? NearNames.best(for: name.value, among: PartCatalog.names(kind))
+    if let other = others.first, near == nil || name.value.count <= 4 {
+      return Diagnostic(
+        .unknownPart, "`\(shown)` is \(article) \(other.rawValue), not \(article) \(kind.rawValue)",
+        at: .init(name.span, "not \(article) \(kind.rawValue)"),
+        help: ["the \(kind.rawValue)s that Culvert has are \(quotedList(available(kind)))"])
+    }
+    return Diagnostic(
+      .unknownPart, "unknown \(kind.rawValue) `\(shown)`",
+      at: .init(name.span, near.map { "did you mean `\($0)`?" } ?? "no such \(kind.rawValue)"),
+      help: near == nil ? ["the \(kind.rawValue)s that Culvert has are \(quotedList(available(kind)))"] : [],
+      fix: near.map { .replace(name.span, with: $0, "write `\($0)`") })
+  }
+
+  // MARK: Metadata
+
+  private typealias Sibling = (path: String, node: YAMLNode?, keys: [MetadataKey])
+
+  private func partMetadata(
+    _ object: ObjectReader?, _ type: PartType, _ neighbours: [Neighbour], siblings: [(String, YAMLNode?, [MetadataKey])]
+  ) -> Metadata {
+    guard let node = object?.value("metadata") else { return Metadata() }
+    // The keys of a part that is not there yet, or unknown, are not judged.
+    guard let descriptor = type.descriptor, descriptor.availability == .available else {
+      return Metadata(span: node.span)
+    }
+    return metadata(
+      node, descriptor.keys, in: "the metadata of \(descriptor.kind.rawValue) `\(type.name.value)`", neighbours,
+      siblings: siblings)
+  }
+
+  private func metadata(
+    _ node: YAMLNode?, _ keys: [MetadataKey], in title: String, _ neighbours: [Neighbour],
+    siblings: [(String, YAMLNode?, [MetadataKey])] = []
+  ) -> Metadata {
+    guard let node, !node.isNull else { return Metadata() }
+    guard let mapping = node.mapping else {
+      report.add(
+        Diagnostic(
+          .wrongType, "`metadata` is a mapping of keys to values, not \(node.kind)", at: .init(node.span, node.kind)))
+      return Metadata(span: node.span)
+    }
+    let values = ValueReader(report: report, isJSON: isJSON)
+    var entries: [Metadata.Entry] = []
+    for entry in mapping {
+      guard let key = keys.first(where: { $0.answers(to: entry.name) }) else {
+        report.add(stray(entry, keys, in: title, neighbours, siblings))
+        continue
+      }
+      if let previous = entries.first(where: { $0.descriptor.name == key.name }) {
+        report.add(
+          Diagnostic(
+            .duplicateKey, "`\(entry.name)` and `\(previous.key.value)` are two names of one setting",
+            at: .init(entry.key.span, "again here"), and: [.init(previous.key.span, "first here")],
+            help: ["keep one of them"]))
+        continue
+      }
+      if entry.value.isNull { continue }
+      switch key.availability {
+      case .available: break
+      case .notYet:
+        if entry.value.isEmpty || entry.value.scalar?.bool == false || entry.value.scalar?.int == 0 { continue }
+        report.add(ObjectReader.notYet(entry, entry.name, in: title))
+        continue
+      case .withoutEffect(let why):
+        report.add(
+          Diagnostic(
+            .keyWithoutEffect, "`\(entry.name)` has no effect", .warning, at: .init(entry.key.span, "has no effect"),
+            notes: [why],
+            help: ["remove it"]))
+        continue
+      }
+      guard let result = values.read(entry.value, as: key) else { continue }
+      entries.append(
+        Metadata.Entry(
+          key: Located(entry.name, at: entry.key.span), descriptor: key, value: result.value,
+          valueSpan: entry.value.span, itemSpans: result.itemSpans))
+    }
+    return Metadata(entries: entries, span: node.span)
+  }
+
+  /// A key that the part does not have. GOST's own export writes each key to handler, listener and service alike: one
+  /// that stands with the same value where it works is only a warning.
+  private func stray(
+    _ entry: YAMLEntry, _ keys: [MetadataKey], in title: String, _ neighbours: [Neighbour], _ siblings: [Sibling]
+  ) -> Diagnostic {
+    for sibling in siblings {
+      guard let key = sibling.keys.first(where: { $0.answers(to: entry.name) }),
+        let twin = sibling.node?.mapping?.first(where: { key.answers(to: $0.name) }), sameValue(twin.value, entry.value)
+      else { continue }
+      return Diagnostic(
+        .keyWithoutEffect, "`\(printable(entry.name))` has no effect in \(title)", .warning,
+        at: .init(entry.key.span, "has no effect here"), and: [.init(twin.key.span, "this one is in force")],
+        help: ["remove it here"])
+    }
+    let known = keys.filter { if case .withoutEffect = $0.availability { false } else { true } }.flatMap(\.names)
+    let shown = keys.filter { $0.availability == .available }.map(\.name)
+    var diagnostic = ObjectReader.unknown(
+      entry, in: title, known: shown, neighbours: neighbours, near: NearNames.best(for: entry.name, among: known))
+    if case .unknownKey = diagnostic.code, diagnostic.fix == nil, diagnostic.notes.isEmpty {
+      diagnostic.notes = ["GOST ignores a key that it does not know"]
+    }
+    return diagnostic
+  }
+
+  private func sameValue(_ a: YAMLNode, _ b: YAMLNode) -> Bool {
+    switch (a.content, b.content) {
+    case (.scalar(let a), .scalar(let b)): a.text == b.text
+    case (.sequence(let a), .sequence(let b)): a.count == b.count && zip(a, b).allSatisfy { sameValue($0, $1) }
+    default: false
+    }
+  }
+
+  // MARK: Smaller blocks
+
+  private func read(_ node: YAMLNode?, _ shape: Shape, _ neighbours: [Neighbour] = []) -> ObjectReader? {
+    ObjectReader(node, shape, report, isJSON: isJSON, neighbours: neighbours)
+  }
+
+  private func credentials(_ node: YAMLNode?) -> Credentials? {
+    guard let node,
+      let object = read(node, Grammar.auth, [Neighbour("handler", Grammar.handler)])
+    else { return nil }
+    guard let username = object.text("username"), !username.value.isEmpty else {
+      if object.value("username")?.scalar != nil || !object.has("username") {
+        report.add(
+          Diagnostic(
+            .emptyUserName, "credentials without a user name",
+            at: .init(shortened(object.value("username")?.span ?? node.span), "no user name"),
+            notes: ["GOST asks for no credentials at all when the user name is empty"],
+            help: ["write `username`, or remove the block"]))
+      }
+      return nil
+    }
+    return Credentials(username: username, password: object.secret("password"), span: node.span)
+  }
+
+  private func auther(_ node: YAMLNode) -> AutherConfiguration? {
+    guard let object = read(node, Grammar.auther, [Neighbour("auths[]", Grammar.auth)]) else { return nil }
+    return AutherConfiguration(
+      name: object.text("name") ?? Located("", at: startOf(node)),
+      credentials: object.list("auths").compactMap { credentials($0) }, span: node.span)
+  }
+
+  private func selector(_ node: YAMLNode?) -> SelectorConfiguration? {
+    guard let node, let object = read(node, Grammar.selector) else { return nil }
+    return SelectorConfiguration(
+      strategy: object.text("strategy"), maxFails: object.int("maxFails", 0...Int(Int32.max))?.value,
+      failTimeout: object.duration("failTimeout"), span: node.span)
+  }
+
+  private func tls(_ node: YAMLNode?) -> TLSConfiguration? {
+    guard let node,
+      let object = read(node, Grammar.tls, [Neighbour("tls.options", Grammar.tlsOptions)])
+    else { return nil }
+    let options = read(object.value("options"), Grammar.tlsOptions, [Neighbour("tls", Grammar.tls)])
+    return TLSConfiguration(
+      certFile: object.text("certFile"), keyFile: object.text("keyFile"), caFile: object.text("caFile"),
+      secure: object.bool("secure"), serverName: object.text("serverName"),
+      minVersion: options?.text("minVersion"), maxVersion: options?.text("maxVersion"),
+      cipherSuites: options?.texts("cipherSuites") ?? [], alpn: options?.texts("alpn") ?? [],
+      validity: object.duration("validity"), commonName: object.text("commonName")?.value,
+      organization: object.text("organization")?.value, span: node.span)
+  }
+
+  private func log(_ node: YAMLNode?) -> LogConfiguration? {
+    guard let node, let object = read(node, Grammar.log, [Neighbour("log.rotation", Grammar.rotation)])
+    else { return nil }
+    var log = LogConfiguration(output: object.text("output"), span: node.span)
+    log.level = choice(object.text("level"), "level", LogConfiguration.Level.allCases.map(\.rawValue))
+      .flatMap { LogConfiguration.Level(rawValue: $0) }
+    log.format = choice(object.text("format"), "format", LogConfiguration.Format.allCases.map(\.rawValue))
+      .flatMap { LogConfiguration.Format(rawValue: $0) }
+    if let rotation = read(object.value("rotation"), Grammar.rotation, [Neighbour("log", Grammar.log)]) {
+      let sizes = 0...Int(Int32.max)
+      log.rotation = LogConfiguration.Rotation(
+        maxSize: rotation.int("maxSize", sizes)?.value, maxAge: rotation.int("maxAge", sizes)?.value,
+        maxBackups: rotation.int("maxBackups", sizes)?.value, localTime: rotation.bool("localTime")?.value,
+        compress: rotation.bool("compress")?.value)
+    }
+    return log
+  }
+
+  /// One of a few words, case-insensitively.
+  private func choice(_ text: Located<String>?, _ name: String, _ choices: [String]) -> String? {
+    guard let text, !text.value.isEmpty else { return nil }
+    if choices.contains(text.value.lowercased()) { return text.value.lowercased() }
+    if name == "level", text.value.lowercased() == "warning" { return "warn" }
+    let near = NearNames.best(for: text.value, among: choices)
+    report.add(
+      Diagnostic(
+        .valueOutOfRange, "`\(name)` takes one of \(quotedList(choices))", at: .init(text.span, "not one of them"),
+        fix: near.map { .replace(text.span, with: $0, "write `\($0)`") }))
+    return nil
+  }
+
+  /// The old places of `interface` and the mark.
+  private func sockets(_ object: ObjectReader) -> (interface: Located<String>?, mark: Located<UInt32>?) {
+    let options = read(object.value("sockopts"), Grammar.socketOptions)
+    let mark = options?.int("mark", 0...Int(UInt32.max)).map { $0.map { UInt32(truncatingIfNeeded: $0) } }
+    return (object.text("interface"), mark)
+  }
+
+  private func located(_ metadata: Metadata, _ name: String) -> Located<String>? {
+    guard let entry = metadata.entry(name), case .string(let text) = entry.value, !text.isEmpty else { return nil }
+    return Located(text, at: entry.valueSpan)
+  }
+
+  private func mark(_ metadata: Metadata) -> Located<UInt32>? {
+    guard let entry = metadata.entry("so_mark"), case .int(let mark) = entry.value else { return nil }
+    return Located(UInt32(truncatingIfNeeded: mark), at: entry.valueSpan)
+  }
+
+  private func required(_ name: String, _ object: ObjectReader) -> Located<String> {
+    if let text = object.text(name), !text.value.isEmpty { return text }
+    if object.value(name)?.scalar != nil || !object.has(name) {
+      report.add(
+        Diagnostic(
+          .missingKey, "\(object.shape.title) needs `\(name)`",
+          at: .init(object.keySpan(name) ?? shortened(object.span), "`\(name)` is missing")))
+    }
+    return Located("", at: startOf(object.node))
+  }
+
+  private func startOf(_ node: YAMLNode) -> SourceSpan { shortened(node.span) }
+
+  /// A collection's place for a label: its first character.
+  private func shortened(_ span: SourceSpan) -> SourceSpan {
+    SourceSpan(file: span.file, start: span.start, end: min(span.end, span.start + 1))
+  }
+}

@@ -1,0 +1,154 @@
+import PartDescriptors
+
+/// Which keys stand where: GOST's whole grammar by name, and what Culvert does with each key.
+///
+/// The reader walks a file along these shapes. A key that is in no shape is unknown; one that stands in another shape
+/// nearby belongs there. The lists follow `gost.md` A.5.
+struct Shape: Sendable {
+  struct Field: Sendable {
+    let name: String
+    let state: State
+  }
+
+  enum State: Sendable {
+    case read
+    case notYet
+    /// GOST reads or writes it and it changes nothing: accepted, with no word about it.
+    case silent
+    /// GOST accepts it here and does nothing with it: it works in the named place.
+    case belongs(in: String, why: String)
+  }
+
+  /// With its article: `a service`.
+  let title: String
+  let fields: [Field]
+
+  init(_ title: String, _ read: String, notYet: String = "", silent: String = "", other: [Field] = []) {
+    self.title = title
+    fields =
+      Self.fields(read, .read) + other + Self.fields(notYet, .notYet) + Self.fields(silent, .silent)
+  }
+
+  private static func fields(_ names: String, _ state: State) -> [Field] {
+    names.split(separator: " ").map { Field(name: String($0), state: state) }
+  }
+
+  func field(_ name: String) -> Field? {
+    let name = name.lowercased()
+    return fields.first { $0.name.lowercased() == name }
+  }
+
+  /// Names that a misspelt key may have meant.
+  var names: [String] {
+    fields.compactMap { field in
+      switch field.state {
+      case .read, .notYet: field.name
+      case .silent, .belongs: nil
+      }
+    }
+  }
+}
+
+enum Grammar {
+  static let root = Shape(
+    "the configuration", "services chains hops authers tls log",
+    notYet: """
+      admissions bypasses resolvers hosts ingresses routers sds recorders rewriters caches limiters quotas climiters \
+      rlimiters observers loggers profiling api metrics
+      """)
+
+  static let service = Shape(
+    "a service", "name addr handler listener forwarder metadata interface sockopts",
+    notYet: """
+      admission admissions bypass bypasses resolver hosts limiter climiter rlimiter quota quotas observer logger \
+      loggers recorders rewriter cache
+      """,
+    silent: "status")
+
+  static let handler = Shape(
+    "a handler", "type chain auther authers auth metadata",
+    notYet: "retries chainGroup limiter observer",
+    other: [
+      .init(
+        name: "tls", state: .belongs(in: "listener", why: "the listener does the encryption, and a handler ignores it"))
+    ])
+
+  static let listener = Shape(
+    "a listener", "type tls metadata",
+    notYet: "chainGroup",
+    other: [
+      .init(
+        name: "chain",
+        state: .belongs(in: "handler", why: "only the listeners `rtcp`, `rudp` and `runix` dial through a chain")),
+      .init(
+        name: "auther",
+        state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
+      .init(
+        name: "authers",
+        state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
+      .init(
+        name: "auth", state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
+    ])
+
+  static let forwarder = Shape("a forwarder", "nodes selector name", notYet: "hop hopGroup")
+
+  static let forwardNode = Shape(
+    "a forwarder's node", "name addr network",
+    notYet: "bypass bypasses matcher http tls probe filter protocol host path auth metadata")
+
+  static let chain = Shape("a chain", "name hops metadata")
+
+  static let hop = Shape(
+    "a hop", "name selector nodes metadata interface sockopts",
+    notYet: "bypass bypasses resolver hosts reload file redis http plugin")
+
+  static let node = Shape(
+    "a node", "name addr connector dialer metadata interface sockopts",
+    notYet: "network netns bypass bypasses resolver hosts matcher http tls probe filter protocol host path")
+
+  static let connector = Shape(
+    "a connector", "type auth metadata",
+    other: [
+      .init(
+        name: "tls", state: .belongs(in: "dialer", why: "the dialer does the encryption, and a connector ignores it"))
+    ])
+
+  static let dialer = Shape(
+    "a dialer", "type tls metadata",
+    other: [
+      .init(name: "auth", state: .belongs(in: "connector", why: "only the dialers `ssh` and `sshd` send credentials"))
+    ])
+
+  static let auther = Shape("an auther", "name auths", notYet: "reload file redis http plugin")
+  static let auth = Shape("a user", "username password", notYet: "file")
+  static let selector = Shape("a selector", "strategy maxFails failTimeout", notYet: "maxLatency")
+  static let socketOptions = Shape("socket options", "mark")
+  static let tls = Shape(
+    "a TLS block", "certFile keyFile caFile secure serverName options validity commonName organization",
+    notYet: "rejectUnknownSNI serverNames")
+  static let tlsOptions = Shape("TLS options", "minVersion maxVersion cipherSuites alpn")
+  static let log = Shape("the log", "output level format rotation")
+  static let rotation = Shape("log rotation", "maxSize maxAge maxBackups localTime compress")
+}
+
+/// A place where a key might have been meant to stand.
+struct Neighbour {
+  /// As a path from the enclosing object: `listener.metadata`.
+  let path: String
+  let names: [String]
+
+  init(_ path: String, _ shape: Shape) {
+    self.path = path
+    names = shape.fields.map(\.name)
+  }
+
+  init(_ path: String, _ keys: [MetadataKey]) {
+    self.path = path
+    names = keys.flatMap(\.names)
+  }
+
+  func has(_ name: String) -> Bool {
+    let name = name.lowercased()
+    return names.contains { $0.lowercased() == name }
+  }
+}

@@ -1,0 +1,186 @@
+import PartDescriptors
+import Values
+
+/// Collects what the readers and the rules find.
+final class Report {
+  var diagnostics: [Diagnostic] = []
+
+  func add(_ diagnostic: Diagnostic) { diagnostics.append(diagnostic) }
+}
+
+/// A mapping whose keys were checked against a shape: typed access to its values, each wrong type reported once.
+struct ObjectReader {
+  let node: YAMLNode
+  let shape: Shape
+  let report: Report
+  let isJSON: Bool
+  private var entries: [String: YAMLEntry] = [:]
+
+  var span: SourceSpan { node.span }
+
+  /// `nil` when the node is not a mapping (reported) or null. `neighbours` are places that a stray key may have been
+  /// meant for, the likeliest first.
+  init?(_ node: YAMLNode?, _ shape: Shape, _ report: Report, isJSON: Bool, neighbours: [Neighbour] = []) {
+    guard let node, !node.isNull else { return nil }
+    guard let mapping = node.mapping else {
+      report.add(
+        Diagnostic(
+          .wrongType, "\(shape.title) is a mapping of keys to values, not \(node.kind)",
+          at: .init(node.span, node.kind),
+          help: ["its keys are \(quotedList(shape.names))"]))
+      return nil
+    }
+    self.node = node
+    self.shape = shape
+    self.report = report
+    self.isJSON = isJSON
+    for entry in mapping { take(entry, neighbours) }
+  }
+
+  private mutating func take(_ entry: YAMLEntry, _ neighbours: [Neighbour]) {
+    guard let field = shape.field(entry.name) else {
+      report.add(Self.unknown(entry, in: shape.title, known: shape.names, neighbours: neighbours))
+      return
+    }
+    switch field.state {
+    case .read: entries[field.name] = entry
+    case .silent: break
+    case .notYet:
+      // Nothing written is nothing asked for.
+      if entry.value.isEmpty || entry.value.scalar?.bool == false || entry.value.scalar?.int == 0 { return }
+      report.add(Self.notYet(entry, field.name, in: shape.title))
+    case .belongs(let place, let why):
+      if entry.value.isEmpty { return }
+      report.add(
+        Diagnostic(
+          .misplacedKey, "`\(field.name)` has no effect in \(shape.title); it belongs in `\(place)`",
+          at: .init(entry.key.span, "move this to `\(place)`"), notes: [why]))
+    }
+  }
+
+  func has(_ name: String) -> Bool { entries[name].map { !$0.value.isNull } ?? false }
+
+  func value(_ name: String) -> YAMLNode? { entries[name].map(\.value).flatMap { $0.isNull ? nil : $0 } }
+
+  func keySpan(_ name: String) -> SourceSpan? { entries[name]?.key.span }
+
+  /// A scalar as text, numbers and booleans as written.
+  func text(_ name: String) -> Located<String>? {
+    guard let value = value(name) else { return nil }
+    guard let scalar = value.scalar else {
+      wrongType(value, name, "text")
+      return nil
+    }
+    return Located(scalar.text, at: value.span)
+  }
+
+  func secret(_ name: String) -> Located<Secret>? { text(name).map { $0.map { Secret($0) } } }
+
+  func int(_ name: String, _ range: ClosedRange<Int>) -> Located<Int>? {
+    guard let value = value(name) else { return nil }
+    guard let scalar = value.scalar, let number = scalar.int ?? Int(scalar.text) else {
+      wrongType(value, name, "a whole number")
+      return nil
+    }
+    guard range.contains(number) else {
+      report.add(ValueReader.outOfRange(name, value.span, range))
+      return nil
+    }
+    return Located(number, at: value.span)
+  }
+
+  func bool(_ name: String) -> Located<Bool>? {
+    guard let value = value(name) else { return nil }
+    guard let scalar = value.scalar, let bool = ValueReader.goBool(scalar) else {
+      report.add(ValueReader.notBool(name, value))
+      return nil
+    }
+    return Located(bool, at: value.span)
+  }
+
+  func duration(_ name: String) -> TimeSpan? {
+    guard let value = value(name) else { return nil }
+    let key = MetadataKey.duration(name)
+    guard case .duration(let span)? = ValueReader(report: report, isJSON: false).read(value, as: key)?.value else {
+      return nil
+    }
+    return span
+  }
+
+  /// A list; a single value of GOST's list keys is an error, as viper's reader makes it one item only by chance.
+  func list(_ name: String) -> [YAMLNode] {
+    guard let value = value(name) else { return [] }
+    guard let items = value.sequence else {
+      report.add(
+        Diagnostic(
+          .wrongType, "`\(name)` in \(shape.title) is a list, not \(value.kind)", at: .init(value.span, value.kind),
+          help: ["put a `-` before each item"]))
+      return []
+    }
+    return items
+  }
+
+  func texts(_ name: String) -> [Located<String>] {
+    list(name).compactMap { item in
+      guard let scalar = item.scalar, !scalar.isNull else {
+        wrongType(item, name, "text in each item")
+        return nil
+      }
+      return Located(scalar.text, at: item.span)
+    }
+  }
+
+  private func wrongType(_ value: YAMLNode, _ name: String, _ expected: String) {
+    report.add(
+      Diagnostic(
+        .wrongType, "`\(name)` in \(shape.title) takes \(expected), not \(value.kind)",
+        at: .init(value.span, value.kind)))
+  }
+
+  // MARK: Diagnostics for keys
+
+  static func unknown(
+    _ entry: YAMLEntry, in title: String, known: [String], neighbours: [Neighbour], near: String? = nil
+  ) -> Diagnostic {
+    let name = printable(entry.name)
+    if let place = neighbours.first(where: { $0.has(entry.name) }) {
+      return Diagnostic(
+        .misplacedKey, "`\(name)` is not a key of \(title); it belongs in `\(place.path)`",
+        at: .init(entry.key.span, "move this to `\(place.path)`"), notes: ["GOST ignores it here without a word"])
+    }
+    if let near = near ?? NearNames.best(for: entry.name, among: known) {
+      return Diagnostic(
+        .unknownKey, "unknown key `\(name)` in \(title)", at: .init(entry.key.span, "did you mean `\(near)`?"),
+        fix: .replace(entry.key.span, with: near, "write `\(near)`"))
+    }
+    for neighbour in neighbours {
+      if let near = NearNames.best(for: entry.name, among: neighbour.names) {
+        return Diagnostic(
+          .unknownKey, "unknown key `\(name)` in \(title)",
+          at: .init(entry.key.span, "not a key of \(title)"),
+          help: ["`\(neighbour.path)` has a key `\(near)`"])
+      }
+    }
+    return Diagnostic(
+      .unknownKey, "unknown key `\(name)` in \(title)", at: .init(entry.key.span, "not a key of \(title)"),
+      help: known.isEmpty ? ["\(title) has no keys"] : ["its keys are \(quotedList(known))"])
+  }
+
+  static func notYet(_ entry: YAMLEntry, _ name: String, in title: String) -> Diagnostic {
+    Diagnostic(
+      .keyNotYet, "`\(name)` in \(title) is not yet supported", .notYet,
+      at: .init(entry.key.span, "GOST has it, Culvert not yet"))
+  }
+}
+
+extension MetadataKey {
+  static func duration(_ name: String) -> MetadataKey { MetadataKey(named: name, .duration) }
+}
+
+/// `` `a`, `b` and `c` ``; a long list is cut.
+func quotedList(_ names: [String], limit: Int = 14) -> String {
+  let quoted = names.prefix(limit).map { "`\($0)`" }
+  if names.count > limit { return quoted.joined(separator: ", ") + ", …" }
+  guard let last = quoted.last, quoted.count > 1 else { return quoted.first ?? "" }
+  return quoted.dropLast().joined(separator: ", ") + " and " + last
+}
