@@ -107,12 +107,20 @@ static inline void culvert_connection_stat(ngtcp2_conn *conn, ngtcp2_conn_stat *
   ngtcp2_conn_get_conn_stat(conn, stat);
 }
 
-// GnuTLS gives back one pointer for each session; ours is the reference that ngtcp2's glue wants there.
+// GnuTLS gives back one pointer for each session; ngtcp2's glue wants its reference there, and we our owner.
+typedef struct culvert_reference {
+  ngtcp2_crypto_conn_ref reference;
+  ngtcp2_conn *conn;
+  void *owner;
+} culvert_reference;
+
 static inline ngtcp2_conn *culvert_referenced(ngtcp2_crypto_conn_ref *reference) {
-  return (ngtcp2_conn *)reference->user_data;
+  return ((culvert_reference *)reference)->conn;
 }
 
-static inline void culvert_reference_set(ngtcp2_crypto_conn_ref *reference, ngtcp2_conn *conn) {
-  reference->get_conn = culvert_referenced;
-  reference->user_data = conn;
+static inline void culvert_reference_set(culvert_reference *reference, ngtcp2_conn *conn, void *owner) {
+  reference->reference.get_conn = culvert_referenced;
+  reference->reference.user_data = NULL;
+  reference->conn = conn;
+  reference->owner = owner;
 }

@@ -32,6 +32,21 @@ package func tlsError(_ code: Int32, session: OpaquePointer?) -> TLSError {
   }
 }
 
+/// What our own alert, with which a QUIC handshake ended, says about the other end: the glue between the two libraries
+/// keeps the alert and drops GnuTLS's error.
+package func handshakeError(alert: TLSAlert, session: OpaquePointer) -> TLSError {
+  if alert == .noApplicationProtocol { return .noCommonApplicationProtocol }
+  if gnutls_session_get_verify_cert_status(session) != 0, gnutls_session_get_verify_cert_status(session) != .max {
+    return .certificateRefused(verificationText(session))
+  }
+  switch alert.name {
+  case "certificate_required", "no_certificate": return .certificateRefused("it has none to show")
+  case "handshake_failure", "protocol_version", "insufficient_security", "missing_extension":
+    return .nothingInCommon("our alert was \(alert)")
+  default: return .protocolViolation("our alert was \(alert)")
+  }
+}
+
 func gnutlsText(_ code: Int32) -> String {
   gnutls_strerror(code).map { String(cString: $0) } ?? "GnuTLS error \(code)"
 }
