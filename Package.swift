@@ -31,6 +31,7 @@ let package = Package(
     floor("TunProtocol", ["Values"]),
     floor("ICMPEnvelope", ["Values"]),
     floor("PacketOffload", ["Values"]),
+    floor("CulvertLink", ["Values"]),
     // plan
     floor("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
@@ -47,8 +48,9 @@ let package = Package(
     floor(
       "Parts",
       [
-        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "PartDescriptors", "LinuxIO",
-        "LinuxNet", "TLSCodec", "QUICCodec",
+        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "PartDescriptors",
+        "LinuxIO",
+        "LinuxNet", "TLSCodec", "QUICCodec", "CLinux",
       ]),
     // daemon
     floor("Daemon", ["Values", "Configuration", "PartDescriptors", "Parts", "LinuxIO", "LinuxNet"]),
@@ -65,7 +67,7 @@ let package = Package(
 
     tests("HouseTests", []),
     tests("ValuesTests", ["Values"]),
-    tests("ProtocolTests", ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope"]),
+    tests("ProtocolTests", ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink"]),
     tests("PacketOffloadTests", ["Values", "PacketOffload"]),
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
     tests("LinuxTests", ["Values", "LinuxIO", "LinuxNet", "CLinux"]),

@@ -24,6 +24,8 @@ public struct ByteReader {
   /// Reads a big-endian number.
   public mutating func readUInt32() -> UInt32? { readInteger() }
   /// Reads a big-endian number.
+  public mutating func readUInt64() -> UInt64? { readInteger() }
+  /// Reads a big-endian number.
   public mutating func readUInt128() -> UInt128? { readInteger() }
 
   private mutating func readInteger<Number: FixedWidthInteger>() -> Number? {

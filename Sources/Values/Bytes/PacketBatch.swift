@@ -108,6 +108,13 @@ public struct PacketBatch: ~Copyable {
     end = used == 0 ? 0 : slots[used &- 1].offset &+ slots[used &- 1].length
   }
 
+  /// Takes a packet out of the middle; those behind it move up, their bytes stay where they are.
+  public mutating func removeSlot(at index: Int) {
+    precondition(index >= 0 && index < used)
+    (slots + index).update(from: slots + index + 1, count: used &- index &- 1)
+    used &-= 1
+  }
+
   public mutating func removeAll() {
     used = 0
     end = 0

@@ -1,0 +1,92 @@
+import LinuxIO
+import Values
+
+/// The way that a tunnel's packets take to the other end: plain UDP, frames on a relay's stream, or whatever comes
+/// next. A pump reads the device straight into a batch with the carrier's headroom and hands the batch over.
+public protocol DatagramCarrier: AnyObject {
+  var receiver: (any DatagramReceiver)? { get set }
+
+  /// Bytes that the carrier writes in front of each packet, in place.
+  var headroom: Int { get }
+
+  /// Takes the whole batch. False means that no more should come until `carrierWritable`: the pump stops reading the
+  /// device, and the kernel's own queue does what it does when a link is full.
+  func send(_ batch: inout PacketBatch) -> Bool
+
+  func close()
+
+  /// The legs that this carrier knows, ours first.
+  var legs: [Leg] { get }
+
+  /// What went wrong last that did not end the carrier, for a user who asks why nothing comes back.
+  var lastReport: String? { get }
+}
+
+public protocol DatagramReceiver: AnyObject {
+  /// The batch's packets are valid inside the call and may be changed in place.
+  func carrierReceived(_ batch: inout PacketBatch, from carrier: any DatagramCarrier)
+  func carrierWritable(_ carrier: any DatagramCarrier)
+  func carrierFailed(_ carrier: any DatagramCarrier, _ failure: TransportFailure)
+}
+
+/// Datagrams on a connected UDP socket.
+public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
+  private let socket: UDPSocket
+  private let loop: EventLoop
+  private let remoteRole: Role
+  public weak var receiver: (any DatagramReceiver)?
+  public private(set) var lastReport: String?
+  private var heard: Receipt?
+
+  public var headroom: Int { 0 }
+
+  public init(
+    loop: EventLoop, arena: ReceiveArena, to remote: Endpoint, role: Role, options: SocketOptions
+  ) throws(SystemError) {
+    self.loop = loop
+    remoteRole = role
+    socket = try UDPSocket(loop: loop, arena: arena, to: remote, options: options)
+    socket.handler = self
+  }
+
+  public var legs: [Leg] {
+    let receipt = heard ?? socket.receipt
+    return [
+      Leg(from: .us, to: remoteRole, local: receipt.localFact, remote: receipt.remoteFact, transport: [.udp])
+    ]
+  }
+
+  public func send(_ batch: inout PacketBatch) -> Bool {
+    var index = 0
+    let storage = UnsafeRawBufferPointer(batch.storage)
+    while index < batch.count {
+      let run = batch.equalRun(from: index, limit: 64, byteLimit: 65_000)
+      let first = batch.slot(index)
+      let last = batch.slot(index + run - 1)
+      let bytes = UnsafeRawBufferPointer(rebasing: storage[first.offset..<(last.offset + last.length)])
+      switch socket.send(bytes, segment: first.length, to: nil, from: nil, ecn: 0) {
+      case .sent: break
+      // A full socket buffer drains within microseconds; what does not fit is lost like on any full link.
+      case .blocked: return true
+      case .failed(let error): lastReport = "\(error)"
+      }
+      index += run
+    }
+    return true
+  }
+
+  public func close() { socket.close() }
+
+  public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
+    if heard == nil { heard = socket.receipt(of: arrival, at: loop.now) }
+    lastReport = nil
+    receiver?.carrierReceived(&batch, from: self)
+  }
+
+  public func socketWritable(_ socket: any DatagramSocket) { receiver?.carrierWritable(self) }
+
+  public func socketReported(_ error: SystemError, on socket: any DatagramSocket) {
+    // A refusal is a rumour (anybody can forge one), so it is remembered for the report and ends nothing.
+    lastReport = "\(error)"
+  }
+}

@@ -1,0 +1,131 @@
+import LinuxIO
+import RelayProtocol
+import Values
+
+/// Datagrams framed on a stream behind a relay's UDP connect, the client's end.
+///
+/// The request leaves at once, with the first packets if there are any, and nothing waits for the response: a server
+/// without `nodelay` sends it with its first data only (`RelayMessage`). A response that is not "ok" or not a response
+/// ends the carrier with what it says.
+public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
+  private let stream: any ByteStream
+  private let loop: EventLoop
+  private let ownLegs: () -> [Leg]
+  private var writer: StreamWriter
+  private var reader = PacketBatch(capacity: 256 * 1024, maximumCount: 1024, headroom: 0)
+  private var filled = 0
+  private var isOpen = false
+  private var isClosed = false
+  private var sawByte = false
+  public weak var receiver: (any DatagramReceiver)?
+  public var lastReport: String? { nil }
+
+  public var headroom: Int { DatagramFraming.headroom }
+
+  /// - Parameter legs: the legs up to and behind the relay, asked anew each time.
+  public init(loop: EventLoop, stream: any ByteStream, request: [UInt8], legs: @escaping () -> [Leg]) {
+    self.loop = loop
+    self.stream = stream
+    ownLegs = legs
+    writer = StreamWriter(stream: stream)
+    stream.observer = self
+    request.withUnsafeBytes { _ = writer.write($0) }
+    loop.later { [weak self] in
+      guard let self, !self.isClosed else { return }
+      self.streamReadable(self.stream)
+    }
+  }
+
+  public var legs: [Leg] { ownLegs() }
+
+  public func send(_ batch: inout PacketBatch) -> Bool {
+    guard !isClosed else { return true }
+    let range = DatagramFraming.frame(&batch)
+    return writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(batch.storage)[range]))
+  }
+
+  public func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    stream.observer = nil
+    stream.close()
+  }
+
+  public func streamWritable(_ stream: any ByteStream) {
+    if writer.drain() { receiver?.carrierWritable(self) }
+  }
+
+  public func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { fail(failure) }
+
+  public func streamReadable(_ stream: any ByteStream) {
+    for _ in 0..<64 {
+      guard !isClosed else { return }
+      let room = UnsafeMutableRawBufferPointer(rebasing: reader.storage[filled...])
+      switch stream.read(into: room) {
+      case .bytes(let count):
+        filled += count
+        sawByte = true
+        if !isOpen, !readResponse() { continue }
+        deliver()
+      case .blocked: return
+      case .end:
+        fail(
+          sawByte
+            ? TransportFailure(.lost, "the relay ended the connection")
+            : TransportFailure(.refused, "the other end closed without a byte: it does not speak relay"))
+        return
+      case .failed(let failure):
+        fail(failure)
+        return
+      }
+    }
+    stream.readLater()
+  }
+
+  /// Takes the response off the front; false when more bytes are needed or the carrier ended.
+  private func readResponse() -> Bool {
+    let bytes = UnsafeRawBufferPointer(rebasing: reader.storage[..<filled])
+    do {
+      switch try RelayResponse.decode(bytes) {
+      case .needs: return false
+      case .message(let response, let consumed):
+        guard response.status == .ok else {
+          fail(TransportFailure(.refused, "the relay refused: \(response.status)"))
+          return false
+        }
+        isOpen = true
+        consume(consumed)
+        return true
+      }
+    } catch {
+      fail(TransportFailure(.violation, "the other end does not speak relay: \(error)"))
+      return false
+    }
+  }
+
+  private func deliver() {
+    while !isClosed {
+      reader.removeAll()
+      let consumed = DatagramFraming.scan(&reader, filled: filled)
+      guard consumed > 0 else { return }
+      if !reader.isEmpty { receiver?.carrierReceived(&reader, from: self) }
+      consume(consumed)
+    }
+  }
+
+  private func consume(_ count: Int) {
+    let rest = filled - count
+    if rest > 0 {
+      // Safe: both ranges lie inside the arena, and the move copes with overlap.
+      let storage = reader.storage
+      storage.copyMemory(from: UnsafeRawBufferPointer(rebasing: storage[count..<filled]))
+    }
+    filled = rest
+  }
+
+  private func fail(_ failure: TransportFailure) {
+    guard !isClosed else { return }
+    close()
+    receiver?.carrierFailed(self, failure)
+  }
+}

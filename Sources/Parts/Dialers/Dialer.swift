@@ -1,0 +1,100 @@
+import LinuxIO
+import Values
+
+/// How bytes leave for a node: one value for each node of a chain, which keeps what its connections share (a QUIC
+/// session, TLS credentials, the addresses that its name had).
+public protocol Dialer: AnyObject {
+  /// Opens a stream to the node. `completion` is called once, from the loop and never from inside this call.
+  func openStream(_ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void)
+
+  /// Opens datagrams to the node, where the transport has them.
+  func openDatagrams(_ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void)
+
+  /// Drops what is shared and may be dead, so that the next connection starts anew.
+  func reset()
+
+  /// Ends everything; no completion is called afterwards.
+  func close()
+
+  /// What the other end of a stream told us of the way behind it; empty where it is no Culvert.
+  func reportedLegs(of stream: any ByteStream) -> [Leg]?
+}
+
+/// Timing of ours.
+public enum DialTiming {
+  /// One attempt: with QUIC's and TCP's retransmissions at 0, 1 and 3 s the network's return is never missed by more
+  /// than two seconds.
+  public static let attempt = TimeSpan.seconds(4)
+  /// Between attempts, as GOST has it.
+  public static let pause = TimeSpan.seconds(1)
+}
+
+/// A node's address as the file has it, with what its transport demands of it.
+public struct NodeTarget: Sendable {
+  public let name: String
+  public let address: HostPort
+  public let family: AddressFamily?
+  public let options: SocketOptions
+
+  public init(name: String, address: HostPort, family: AddressFamily?, options: SocketOptions) {
+    self.name = name
+    self.address = address
+    self.family = family
+    self.options = options
+  }
+}
+
+extension NodeTarget {
+  /// Resolves the node's host anew for each attempt: an address may change while a tunnel is down.
+  func resolve(_ resolver: Resolver, _ completion: @escaping (Result<[Endpoint], TransportFailure>) -> Void) {
+    let target = self
+    resolver.resolve(address.host, family: family) { result in
+      switch result {
+      case .success(let addresses):
+        completion(.success(addresses.map { Endpoint($0, port: target.address.port) }))
+      case .failure(.noAddress(let family, let has)):
+        let carrier = family == .ipv4 ? "icmp" : "icmp6"
+        let other = family == .ipv4 ? "icmp6" : "icmp"
+        let list = has.map(\.description).joined(separator: ", ")
+        completion(
+          .failure(
+            TransportFailure(
+              .unreachable,
+              "\(target.address.host) has no \(family) address, only \(list): the dialer \(carrier) needs one; "
+                + "use `type: \(other)` here and at the other end")))
+      case .failure(let failure):
+        completion(
+          .failure(TransportFailure(.unreachable, "cannot resolve \(target.address.host): \(failure)")))
+      }
+    }
+  }
+}
+
+/// A completion that is called at most once, by whichever comes first of an answer and a time limit.
+final class Attempt<Value> {
+  private var completion: ((Result<Value, TransportFailure>) -> Void)?
+  private var timer: LoopTimer?
+
+  init(
+    loop: EventLoop, limit: TimeSpan, onTimeout: @escaping () -> TransportFailure,
+    _ completion: @escaping (Result<Value, TransportFailure>) -> Void
+  ) {
+    self.completion = completion
+    timer = loop.makeTimer { [weak self] in self?.complete(.failure(onTimeout())) }
+    timer?.arm(after: limit)
+  }
+
+  var isPending: Bool { completion != nil }
+
+  func complete(_ result: Result<Value, TransportFailure>) {
+    guard let completion else { return }
+    cancel()
+    completion(result)
+  }
+
+  func cancel() {
+    completion = nil
+    timer?.cancel()
+    timer = nil
+  }
+}

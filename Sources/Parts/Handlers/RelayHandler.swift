@@ -1,0 +1,333 @@
+import LinuxIO
+import RelayProtocol
+import Values
+
+/// The handler `relay`: reads a request from each stream and joins the stream to its target.
+///
+/// The answer goes out at once, also where GOST would wait for the target's first byte: a client of GOST reads it when
+/// it reads first, so that no mix of `nodelay` settings can hang (`RelayMessage`). Here the target of a UDP connect is
+/// a connected UDP socket; other requests are answered with the status that says that they are not served.
+public final class RelayHandler {
+  public struct Settings {
+    public let readTimeout: TimeSpan
+    /// `nil` when anybody may use the relay.
+    public let isAllowed: ((_ user: [UInt8], _ password: [UInt8]) -> Bool)?
+    public let options: SocketOptions
+
+    public init(readTimeout: TimeSpan, isAllowed: (([UInt8], [UInt8]) -> Bool)?, options: SocketOptions) {
+      self.readTimeout = readTimeout
+      self.isAllowed = isAllowed
+      self.options = options
+    }
+  }
+
+  fileprivate let loop: EventLoop
+  fileprivate let arena: ReceiveArena
+  fileprivate let log: Log
+  fileprivate let settings: Settings
+  fileprivate let resolver: Resolver
+  private var sessions: [ObjectIdentifier: RelaySession] = [:]
+  private var complaints = ComplaintLimiter<IPAddress>()
+
+  public init(loop: EventLoop, arena: ReceiveArena, log: Log, settings: Settings) {
+    self.loop = loop
+    self.arena = arena
+    self.log = log
+    self.settings = settings
+    resolver = Resolver(loop: loop)
+  }
+
+  /// Takes a stream over. `report` is called when the leg behind us is known, to tell a client that can hear it.
+  public func accept(_ stream: any ByteStream, report: @escaping (Leg) -> Void) {
+    let session = RelaySession(handler: self, stream: stream, report: report)
+    sessions[ObjectIdentifier(session)] = session
+    session.start()
+  }
+
+  public var paths: [(name: String, path: Path)] { sessions.values.compactMap(\.path) }
+
+  public func close() {
+    for session in sessions.values { session.close() }
+    sessions = [:]
+  }
+
+  fileprivate func ended(_ session: RelaySession) { sessions[ObjectIdentifier(session)] = nil }
+
+  fileprivate func complain(_ text: String, from remote: Endpoint?) {
+    guard complaints.isDue(remote?.address ?? .anyIPv4, text, at: loop.now) else { return }
+    log.warn(text, ["client": remote?.description ?? "unknown"])
+  }
+}
+
+/// One stream of a client, from its request to its end.
+private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
+  private enum State {
+    case reading
+    case resolving
+    case joined(UDPSocket)
+    case closed
+  }
+
+  private unowned let handler: RelayHandler
+  private let stream: any ByteStream
+  private let report: (Leg) -> Void
+  private var state = State.reading
+  private var writer: StreamWriter
+  private var input = PacketBatch(capacity: 128 * 1024, maximumCount: 512, headroom: 0)
+  private var frames: PacketBatchBox
+  private var filled = 0
+  private var timer: LoopTimer?
+  private var target: HostPort?
+  private let since: Instant
+
+  init(handler: RelayHandler, stream: any ByteStream, report: @escaping (Leg) -> Void) {
+    self.handler = handler
+    self.stream = stream
+    self.report = report
+    writer = StreamWriter(stream: stream)
+    frames = PacketBatchBox(capacity: 256 * 1024, maximumCount: 512, headroom: DatagramFraming.headroom)
+    since = handler.loop.now
+  }
+
+  func start() {
+    stream.observer = self
+    timer = handler.loop.makeTimer { [weak self] in
+      guard let self else { return }
+      self.handler.complain(
+        "a client sent no relay request within \(self.handler.settings.readTimeout)", from: self.stream.receipt.remote)
+      self.end()
+    }
+    timer?.arm(after: handler.settings.readTimeout)
+    streamReadable(stream)
+  }
+
+  var path: (name: String, path: Path)? {
+    guard case .joined(let socket) = state, let target else { return nil }
+    let receipt = stream.receipt
+    let legs = [
+      Leg(
+        from: .client, to: .us, local: receipt.remoteFact, remote: receipt.localFact,
+        transport: stream.layers + [.relay]),
+      leg(of: socket, to: target),
+    ]
+    return ("relay to \(target)", Path(legs: legs, since: since))
+  }
+
+  private func leg(of socket: UDPSocket, to target: HostPort) -> Leg {
+    Leg(
+      from: .us, to: .target(target.description), local: socket.receipt.localFact, remote: socket.receipt.remoteFact,
+      transport: [.udp])
+  }
+
+  func close() {
+    timer?.cancel()
+    if case .joined(let socket) = state { socket.close() }
+    state = .closed
+    stream.observer = nil
+    stream.close()
+  }
+
+  private func end() {
+    close()
+    handler.ended(self)
+  }
+
+  // MARK: From the client
+
+  func streamReadable(_ stream: any ByteStream) {
+    for _ in 0..<64 {
+      if case .closed = state { return }
+      guard filled < input.capacity else { return }
+      switch stream.read(into: UnsafeMutableRawBufferPointer(rebasing: input.storage[filled...])) {
+      case .bytes(let count):
+        filled += count
+        if case .reading = state { readRequest() }
+        if case .joined(let socket) = state { sendFrames(to: socket) }
+      case .blocked: return
+      case .end, .failed:
+        end()
+        return
+      }
+    }
+    stream.readLater()
+  }
+
+  func streamWritable(_ stream: any ByteStream) { _ = writer.drain() }
+
+  func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { end() }
+
+  private func readRequest() {
+    let remote = stream.receipt.remote
+    do {
+      switch try RelayRequest.decode(UnsafeRawBufferPointer(rebasing: input.storage[..<filled])) {
+      case .needs: return
+      case .message(let request, let consumed):
+        consume(consumed)
+        timer?.cancel()
+        serve(request)
+      }
+    } catch {
+      handler.complain("a client does not speak relay: \(error)", from: remote)
+      refuse(.badRequest)
+    }
+  }
+
+  private func serve(_ request: RelayRequest) {
+    let remote = stream.receipt.remote
+    if let isAllowed = handler.settings.isAllowed {
+      let given = request.credentials
+      guard isAllowed(given?.user ?? [], given?.password ?? []) else {
+        handler.complain("a client gave a wrong user or password, or none", from: remote)
+        refuse(.unauthorized)
+        return
+      }
+    }
+    guard request.command == .connect || request.command.rawValue == 0 else {
+      handler.complain("a client asked to bind, which is not served yet", from: remote)
+      refuse(.forbidden)
+      return
+    }
+    guard request.network == .udp else {
+      handler.complain("a client asked for a network other than UDP, which is not served yet", from: remote)
+      refuse(.forbidden)
+      return
+    }
+    guard let address = request.address, !address.host.isEmpty, address.port != 0 else {
+      handler.complain("a client gave no target", from: remote)
+      refuse(.badRequest)
+      return
+    }
+    target = address
+    state = .resolving
+    handler.resolver.resolve(address.host, family: nil) { [weak self] result in self?.resolved(result, address) }
+  }
+
+  private func resolved(_ result: Result<[IPAddress], Resolver.Failure>, _ target: HostPort) {
+    guard case .resolving = state else { return }
+    let addresses: [IPAddress]
+    switch result {
+    case .success(let found): addresses = found
+    case .failure(let failure):
+      handler.complain("cannot resolve the target \(target.host): \(failure)", from: stream.receipt.remote)
+      refuse(.hostUnreachable)
+      return
+    }
+    var last: SystemError?
+    for address in addresses {
+      do {
+        let socket = try UDPSocket(
+          loop: handler.loop, arena: handler.arena, to: Endpoint(address, port: target.port),
+          options: handler.settings.options)
+        join(socket, target)
+        return
+      } catch {
+        last = error
+      }
+    }
+    handler.complain(
+      "cannot reach the target \(target): \(last.map(\.description) ?? "no address")", from: stream.receipt.remote)
+    refuse(.networkUnreachable)
+  }
+
+  private func join(_ socket: UDPSocket, _ target: HostPort) {
+    socket.handler = self
+    state = .joined(socket)
+    respond(.ok)
+    report(leg(of: socket, to: target))
+    handler.log.debug(
+      "relaying datagrams", ["client": stream.receipt.remote?.description ?? "unknown", "target": target])
+    sendFrames(to: socket)
+    stream.readLater()
+  }
+
+  private func respond(_ status: RelayStatus) {
+    guard let bytes = RelayResponse(status: status).encode() else { return }
+    bytes.withUnsafeBytes { _ = writer.write($0) }
+  }
+
+  private func refuse(_ status: RelayStatus) {
+    respond(status)
+    stream.finish()
+    timer?.cancel()
+    state = .closed
+    // The answer has to reach the client before the stream goes: it ends when the client has closed its side, or soon.
+    let linger = handler.loop.makeTimer { [weak self] in self?.end() }
+    linger.arm(after: .seconds(1))
+    timer = linger
+  }
+
+  private func sendFrames(to socket: UDPSocket) {
+    while true {
+      input.removeAll()
+      let consumed = DatagramFraming.scan(&input, filled: filled)
+      guard consumed > 0 else { return }
+      send(to: socket)
+      consume(consumed)
+    }
+  }
+
+  /// Frames lie two bytes apart, so equal datagrams are moved together to leave as one segmented send.
+  private func send(to socket: UDPSocket) {
+    guard input.count > 0 else { return }
+    let storage = input.storage
+    var write = input.slot(0).offset
+    var start = write
+    var segment = 0
+    for index in 0..<input.count {
+      let slot = input.slot(index)
+      let run = write - start
+      if segment != 0, slot.length > segment || run % segment != 0 || run + slot.length > 65_000 {
+        flush(storage, start..<write, segment, socket)
+        start = slot.offset
+        write = start
+        segment = 0
+      }
+      if segment == 0 { segment = slot.length }
+      if write != slot.offset {
+        storage.baseAddress.map { ($0 + write).copyMemory(from: $0 + slot.offset, byteCount: slot.length) }
+      }
+      write += slot.length
+    }
+    flush(storage, start..<write, segment, socket)
+  }
+
+  private func flush(
+    _ storage: UnsafeMutableRawBufferPointer, _ range: Range<Int>, _ segment: Int, _ socket: UDPSocket
+  ) {
+    guard segment > 0, !range.isEmpty else { return }
+    let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(storage)[range])
+    _ = socket.send(bytes, segment: segment, to: nil, from: nil, ecn: 0)
+  }
+
+  private func consume(_ count: Int) {
+    let rest = filled - count
+    if rest > 0 {
+      // Safe: both ranges lie inside the arena, and the move copes with overlap.
+      let storage = input.storage
+      storage.copyMemory(from: UnsafeRawBufferPointer(rebasing: storage[count..<filled]))
+    }
+    filled = rest
+  }
+
+  // MARK: From the target
+
+  func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
+    // A client that does not read loses datagrams, as on any full link; the stream's own buffer is the queue.
+    guard writer.pendingBytes == 0 else { return }
+    var index = 0
+    while index < batch.count {
+      frames.batch.removeAll()
+      while index < batch.count, frames.batch.append(copying: UnsafeRawBufferPointer(batch[index])) { index += 1 }
+      let range = DatagramFraming.frame(&frames.batch)
+      guard !range.isEmpty,
+        writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(frames.batch.storage)[range]))
+      else { return }
+    }
+  }
+
+  func socketWritable(_ socket: any DatagramSocket) {}
+
+  func socketReported(_ error: SystemError, on socket: any DatagramSocket) {
+    handler.complain("the target \(target?.description ?? "") answers: \(error)", from: stream.receipt.remote)
+  }
+}

@@ -1,0 +1,285 @@
+import LinuxIO
+import PacketOffload
+import TunProtocol
+import Values
+
+/// The handler `tun` with a forwarder: the client's end of a tunnel.
+///
+/// Two pumps on one carrier. Out: the device's packets are read into a batch that has the carrier's headroom and leave
+/// in it; a carrier that is full stops the reading, so the kernel's queue is the only one. In: what the carrier brings
+/// is sorted (handshakes to the machine, packets to the device) and written.
+///
+/// `TunClient` says when to announce and when to give up; this handler dials, and says why it could not. The same
+/// reason is said once, then every half minute while it lasts, so that a night without a network fills no disk.
+public final class TunClientHandler: TunPortOwner, DatagramReceiver {
+  public struct Settings: Sendable {
+    public let target: HostPort
+    public let addresses: [IPPrefix]
+    public let passphrase: [UInt8]
+    public let keepalive: TimeSpan?
+
+    public init(target: HostPort, addresses: [IPPrefix], passphrase: [UInt8], keepalive: TimeSpan?) {
+      self.target = target
+      self.addresses = addresses
+      self.passphrase = passphrase
+      self.keepalive = keepalive
+    }
+  }
+
+  private let loop: EventLoop
+  private let log: Log
+  private let settings: Settings
+  private let route: Route
+  private let port: TunPort
+  private var machine: TunClient
+  private var carrier: (any DatagramCarrier)?
+  private var isDialing = false
+  private var isBlocked = false
+  private var isClosed = false
+  private var machineTimer: LoopTimer?
+  private var redialTimer: LoopTimer?
+  private var outgoing: [Int: PacketBatchBox] = [:]
+  private var lastReason: (text: String, at: Instant)?
+  private var joinedSince: Instant?
+  private var carrierSince: Instant?
+  /// Called when the server answered for the first time or the tunnel was lost.
+  public var stateChanged: ((Bool) -> Void)?
+
+  public private(set) var sentPackets: UInt64 = 0
+  public private(set) var receivedPackets: UInt64 = 0
+  public private(set) var sentBytes: UInt64 = 0
+  public private(set) var receivedBytes: UInt64 = 0
+  /// Datagrams that were neither an IP packet nor a handshake's answer.
+  public private(set) var malformed: UInt64 = 0
+
+  private static let batchesPerTurn = 8
+
+  public init(loop: EventLoop, log: Log, settings: Settings, route: Route, port: TunPort) {
+    self.loop = loop
+    self.log = log
+    self.settings = settings
+    self.route = route
+    self.port = port
+    machine = TunClient(
+      addresses: settings.addresses.map(\.address), passphrase: settings.passphrase, keepalive: settings.keepalive)
+    machineTimer = loop.makeTimer { [weak self] in self?.machineTimeout() }
+    redialTimer = loop.makeTimer { [weak self] in self?.dial() }
+    port.owner = self
+  }
+
+  public func start() { dial() }
+
+  public var isJoined: Bool { machine.isJoined }
+
+  public var path: Path? {
+    guard let carrier else { return nil }
+    return Path(legs: carrier.legs, since: carrierSince ?? loop.now)
+  }
+
+  // MARK: Dialling
+
+  private func dial() {
+    guard !isClosed, !isDialing, carrier == nil else { return }
+    isDialing = true
+    route.openDatagrams(to: settings.target) { [weak self] result in
+      guard let self, !self.isClosed else {
+        if case .success(let carrier) = result { carrier.close() }
+        return
+      }
+      self.isDialing = false
+      switch result {
+      case .success(let carrier): self.opened(carrier)
+      case .failure(let failure):
+        self.complain(self.dialFailureText(failure))
+        self.route.reset()
+        self.redialTimer?.arm(after: DialTiming.pause)
+      }
+    }
+  }
+
+  private func opened(_ carrier: any DatagramCarrier) {
+    self.carrier = carrier
+    carrierSince = loop.now
+    carrier.receiver = self
+    isBlocked = false
+    machine.handle(.carrierOpened, at: loop.now)
+    settle()
+    port.readLater()
+  }
+
+  private func lose(_ reason: String) {
+    carrier?.receiver = nil
+    carrier?.close()
+    carrier = nil
+    let wasJoined = joinedSince != nil
+    joinedSince = nil
+    machine.handle(.carrierClosed, at: loop.now)
+    machineTimer?.cancel()
+    if wasJoined { stateChanged?(false) }
+    complain(reason)
+    redialTimer?.arm(after: DialTiming.pause)
+  }
+
+  /// The network came back or changed: do not wait for timers.
+  public func networkChanged() {
+    if carrier == nil {
+      if !isDialing { redialTimer?.arm(after: .milliseconds(100)) }
+    } else {
+      machine.handle(.networkChanged, at: loop.now)
+      settle()
+    }
+  }
+
+  public func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    machineTimer?.cancel()
+    redialTimer?.cancel()
+    carrier?.receiver = nil
+    carrier?.close()
+    carrier = nil
+    route.close()
+    port.close()
+  }
+
+  // MARK: The machine
+
+  private func machineTimeout() {
+    machine.handleTimeout(at: loop.now)
+    settle()
+  }
+
+  /// Does what the machine wants: announcements, events, the next timer.
+  private func settle() {
+    while let announcement = machine.pollTransmit() { sendControl(announcement) }
+    while let event = machine.pollEvent() {
+      switch event {
+      case .joined(let observed):
+        joinedSince = loop.now
+        lastReason = nil
+        log.info(
+          "tunnel is up", ["server": settings.target, "seen-as": observed, "via": route.nodeName ?? "direct"])
+        stateChanged?(true)
+      case .giveUp(let unanswered):
+        let report = carrier?.lastReport
+        let answered = machine.wasAnswered
+        route.reset()
+        lose(silenceText(unanswered: unanswered, answeredBefore: answered, report: report))
+        return
+      }
+    }
+    machineTimer?.arm(at: machine.nextDeadline()?.0)
+  }
+
+  private func sendControl(_ datagram: [UInt8]) {
+    guard let carrier else { return }
+    let box = batch(for: carrier.headroom)
+    box.batch.removeAll()
+    _ = datagram.withUnsafeBytes { box.batch.append(copying: $0) }
+    isBlocked = !carrier.send(&box.batch)
+  }
+
+  private func batch(for headroom: Int) -> PacketBatchBox {
+    if let box = outgoing[headroom] { return box }
+    let box = PacketBatchBox(capacity: 192 * 1024, maximumCount: 256, headroom: headroom)
+    outgoing[headroom] = box
+    return box
+  }
+
+  // MARK: The pumps
+
+  public func tunReadable(_ port: TunPort) {
+    guard !isClosed, !isBlocked else { return }
+    let box = batch(for: carrier?.headroom ?? 0)
+    for _ in 0..<Self.batchesPerTurn {
+      box.batch.removeAll()
+      let more = port.read(into: &box.batch)
+      if !box.batch.isEmpty, let carrier {
+        sentPackets &+= UInt64(box.batch.count)
+        sentBytes &+= UInt64(box.batch.end)
+        machine.handle(.sent, at: loop.now)
+        isBlocked = !carrier.send(&box.batch)
+        machineTimer?.arm(at: machine.nextDeadline()?.0)
+      }
+      if !more || isBlocked { return }
+    }
+    port.readLater()
+  }
+
+  public func carrierWritable(_ carrier: any DatagramCarrier) {
+    guard isBlocked else { return }
+    isBlocked = false
+    port.readLater()
+  }
+
+  public func carrierReceived(_ batch: inout PacketBatch, from carrier: any DatagramCarrier) {
+    guard carrier === self.carrier else { return }
+    var control = false
+    var index = 0
+    while index < batch.count {
+      let packet = UnsafeRawBufferPointer(batch[index])
+      if TunHandshake.isHandshake(packet) {
+        if case .answer(let observed) = TunHandshake.classify(packet) {
+          machine.handle(.answered(observed: observed), at: loop.now)
+          control = true
+        } else {
+          malformed &+= 1
+        }
+        batch.removeSlot(at: index)
+      } else if IPPacketView.destination(of: packet) == nil {
+        malformed &+= 1
+        batch.removeSlot(at: index)
+      } else {
+        receivedBytes &+= UInt64(packet.count)
+        index += 1
+      }
+    }
+    if !batch.isEmpty {
+      receivedPackets &+= UInt64(batch.count)
+      machine.handle(.heard, at: loop.now)
+      port.write(&batch)
+    }
+    if control { settle() } else { machineTimer?.arm(at: machine.nextDeadline()?.0) }
+  }
+
+  public func carrierFailed(_ carrier: any DatagramCarrier, _ failure: TransportFailure) {
+    guard carrier === self.carrier else { return }
+    lose(failure.reason)
+  }
+
+  // MARK: What the user reads
+
+  private func complain(_ reason: String) {
+    if let lastReason, lastReason.text == reason, loop.now - lastReason.at < .seconds(30) { return }
+    lastReason = (reason, loop.now)
+    log.warn("tunnel is down: \(reason)")
+  }
+
+  private func dialFailureText(_ failure: TransportFailure) -> String {
+    guard let node = route.nodeName else { return failure.reason }
+    return "node \(node): \(failure.reason)"
+  }
+
+  private func silenceText(unanswered: Int, answeredBefore: Bool, report: String?) -> String {
+    let target = settings.target
+    if answeredBefore {
+      return
+        "\(target) answered before and now answers nothing; the server is gone or the network is cut; dialling again"
+    }
+    if let report { return "nothing answers at \(target): \(report)" }
+    let way = route.nodeName.map { "node \($0) took the connection, but nothing came back from \(target)" }
+    return (way ?? "nothing came back from \(target)")
+      + " after \(unanswered) announcements; most likely first: no tun service listens there; its auther wants another "
+      + "passphrase; another client holds one of our net addresses; a firewall drops UDP. They cannot be told apart "
+      + "from here: the server's log says which"
+  }
+}
+
+/// A batch that a class can keep.
+final class PacketBatchBox {
+  var batch: PacketBatch
+
+  init(capacity: Int, maximumCount: Int, headroom: Int) {
+    batch = PacketBatch(capacity: capacity, maximumCount: maximumCount, headroom: headroom)
+  }
+}

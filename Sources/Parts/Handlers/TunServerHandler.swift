@@ -1,0 +1,262 @@
+import LinuxIO
+import PacketOffload
+import TunProtocol
+import Values
+
+/// The handler `tun` without a forwarder: the server's end, one UDP socket and one device for many clients.
+///
+/// In: a batch of one sender comes; announcements go to the registry, packets are let through only if their source
+/// belongs to the sender, and go to another client or to the device. Out: the device's packets are grouped by client
+/// and leave as runs. The registry's refusals are logged once for each client and cause, because the client cannot
+/// know them and somebody has to say so.
+public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
+  public struct Settings {
+    public let addresses: [IPPrefix]
+    public let routes: [(IPPrefix, gateway: IPAddress)]
+    public let pointToPoint: Bool
+    /// The auther's answer for a user (an inner address as text) with a passphrase; `nil` without an auther.
+    public let isAllowed: ((_ user: String, _ passphrase: [UInt8]) -> Bool)?
+
+    public init(
+      addresses: [IPPrefix], routes: [(IPPrefix, gateway: IPAddress)], pointToPoint: Bool,
+      isAllowed: ((String, [UInt8]) -> Bool)?
+    ) {
+      self.addresses = addresses
+      self.routes = routes
+      self.pointToPoint = pointToPoint
+      self.isAllowed = isAllowed
+    }
+  }
+
+  private let loop: EventLoop
+  private let log: Log
+  private let settings: Settings
+  private let port: TunPort
+  private let socket: UDPSocket
+  private var registry: TunRegistry<Endpoint>
+  private var receipts: [Endpoint: Receipt] = [:]
+  private var complaints = ComplaintLimiter<Endpoint>()
+  private let outgoing = PacketBatchBox(capacity: 192 * 1024, maximumCount: 256, headroom: 0)
+  private var isClosed = false
+  private var lastLookup: (address: IPAddress, key: Endpoint?)?
+
+  public private(set) var drops = [Int](repeating: 0, count: TunRegistry<Endpoint>.Drop.allCases.count)
+  public private(set) var receivedPackets: UInt64 = 0
+  public private(set) var sentPackets: UInt64 = 0
+
+  private static let batchesPerTurn = 8
+
+  public init(
+    loop: EventLoop, arena: ReceiveArena, log: Log, settings: Settings, local: Endpoint, options: SocketOptions,
+    port: TunPort
+  ) throws(SystemError) {
+    self.loop = loop
+    self.log = log
+    self.settings = settings
+    self.port = port
+    registry = TunRegistry(
+      ownAddresses: settings.addresses.map(\.address), routes: settings.routes, pointToPoint: settings.pointToPoint)
+    socket = try UDPSocket(loop: loop, arena: arena, at: local, options: options)
+    socket.handler = self
+    port.owner = self
+  }
+
+  public var localEndpoint: Endpoint? { socket.receipt.local }
+
+  /// One path for each client.
+  public var paths: [(name: String, path: Path)] {
+    registry.all.map { client in
+      let receipt = receipts[client.key]
+      let leg = Leg(
+        from: .us, to: .client, local: receipt?.localFact, remote: receipt?.remoteFact, transport: [.udp])
+      let name = client.addresses.map(\.description).joined(separator: ",")
+      return (name, Path(legs: [leg], since: client.since))
+    }
+  }
+
+  public func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    socket.close()
+    port.close()
+  }
+
+  // MARK: From the clients
+
+  public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
+    var index = 0
+    let sender = arrival.remote
+    while index < batch.count {
+      let packet = UnsafeRawBufferPointer(batch[index])
+      if TunHandshake.isHandshake(packet) {
+        handshake(packet, arrival)
+        batch.removeSlot(at: index)
+        continue
+      }
+      guard let source = IPPacketView.source(of: packet), let destination = IPPacketView.destination(of: packet) else {
+        drop(.malformed, sender, nil)
+        batch.removeSlot(at: index)
+        continue
+      }
+      if let reason = registry.admit(source: source, from: sender, at: loop.now) {
+        drop(reason, sender, source)
+        batch.removeSlot(at: index)
+        continue
+      }
+      if !settings.pointToPoint, let other = lookup(destination), other != sender {
+        forward(packet, to: other)
+        batch.removeSlot(at: index)
+        continue
+      }
+      index += 1
+    }
+    guard !batch.isEmpty else { return }
+    receivedPackets &+= UInt64(batch.count)
+    port.write(&batch)
+  }
+
+  private func handshake(_ packet: UnsafeRawBufferPointer, _ arrival: Arrival) {
+    guard case .announcement(let announcement) = TunHandshake.classify(packet) else {
+      drop(.malformed, arrival.remote, nil)
+      return
+    }
+    var isAllowed: ((IPAddress) -> Bool)?
+    if let check = settings.isAllowed {
+      isAllowed = { check($0.description, announcement.passphrase) }
+    }
+    let outcome = registry.announce(announcement, from: arrival.remote, isAllowed: isAllowed, at: loop.now)
+    lastLookup = nil
+    switch outcome {
+    case .refused(let reason):
+      if complaints.isDue(arrival.remote, "\(reason)", at: loop.now) {
+        log.warn("refused a client: \(reason)", ["client": arrival.remote])
+      }
+    case .accepted(let isNew, let displaced):
+      receipts[arrival.remote] = socket.receipt(of: arrival, at: loop.now)
+      for other in displaced { receipts[other] = nil }
+      if isNew {
+        let addresses = announcement.addresses.map(\.description).joined(separator: ",")
+        if let old = displaced.first {
+          log.info("client came back", ["client": arrival.remote, "addresses": addresses, "before": old])
+        } else {
+          log.info("client joined", ["client": arrival.remote, "addresses": addresses])
+        }
+      }
+      let answer = TunHandshake.encodeAnswer(observed: arrival.remote.address)
+      answer.withUnsafeBytes {
+        _ = socket.send($0, segment: $0.count, to: arrival.remote, from: arrival.local, ecn: 0)
+      }
+    }
+  }
+
+  private func forward(_ packet: UnsafeRawBufferPointer, to client: Endpoint) {
+    sentPackets &+= 1
+    _ = socket.send(packet, segment: packet.count, to: client, from: receipts[client]?.local?.address, ecn: 0)
+  }
+
+  private func drop(_ reason: TunRegistry<Endpoint>.Drop, _ sender: Endpoint, _ source: IPAddress?) {
+    drops[reason.rawValue] &+= 1
+    // Neighbour discovery and multicast of a fresh interface come with a link-local source; nobody misses them.
+    if let source, source.isLinkLocal || source.isUnspecified { return }
+    guard complaints.isDue(sender, "\(reason)", at: loop.now) else { return }
+    switch reason {
+    case .unknownSender:
+      log.debug("dropping packets of a sender that has not announced itself", ["sender": sender])
+    case .foreignSource:
+      log.warn(
+        "dropping packets whose source address is not the sender's",
+        ["sender": sender, "source": source?.description ?? "none"])
+    case .malformed: log.debug("dropping datagrams that are not IP packets", ["sender": sender])
+    case .noRoute: break
+    }
+  }
+
+  public func socketWritable(_ socket: any DatagramSocket) {}
+
+  public func socketReported(_ error: SystemError, on socket: any DatagramSocket) {
+    // One client's unreachable address must not end the others' tunnel.
+    log.debug("a client could not be reached: \(error)")
+  }
+
+  // MARK: From the device
+
+  public func tunReadable(_ port: TunPort) {
+    guard !isClosed else { return }
+    for _ in 0..<Self.batchesPerTurn {
+      outgoing.batch.removeAll()
+      let more = port.read(into: &outgoing.batch)
+      sendOutgoing()
+      if !more { return }
+    }
+    port.readLater()
+  }
+
+  private func sendOutgoing() {
+    let count = outgoing.batch.count
+    let storage = UnsafeRawBufferPointer(outgoing.batch.storage)
+    var index = 0
+    while index < count {
+      guard let client = clientOfPacket(index) else {
+        index += 1
+        continue
+      }
+      var end = index + 1
+      while end < count, clientOfPacket(end) == client { end += 1 }
+      sentPackets &+= UInt64(end - index)
+      let from = receipts[client]?.local?.address
+      while index < end {
+        let run = min(end - index, outgoing.batch.equalRun(from: index, limit: 64, byteLimit: 65_000))
+        let first = outgoing.batch.slot(index)
+        let last = outgoing.batch.slot(index + run - 1)
+        let bytes = UnsafeRawBufferPointer(rebasing: storage[first.offset..<(last.offset + last.length)])
+        if case .failed(let error) = socket.send(bytes, segment: first.length, to: client, from: from, ecn: 0),
+          complaints.isDue(client, "\(error)", at: loop.now)
+        {
+          log.debug("a client could not be reached: \(error)", ["client": client])
+        }
+        index += run
+      }
+    }
+  }
+
+  private func clientOfPacket(_ index: Int) -> Endpoint? {
+    guard let destination = IPPacketView.destination(of: UnsafeRawBufferPointer(outgoing.batch[index])) else {
+      return nil
+    }
+    if let client = lookup(destination) { return client }
+    drops[TunRegistry<Endpoint>.Drop.noRoute.rawValue] &+= 1
+    if !destination.isMulticast, complaints.isDue(Endpoint(destination, port: 0), "no client", at: loop.now) {
+      log.debug("no client has announced the address of a packet", ["destination": destination])
+    }
+    return nil
+  }
+
+  private func lookup(_ destination: IPAddress) -> Endpoint? {
+    if let lastLookup, lastLookup.address == destination { return lastLookup.key }
+    let key = registry.client(for: destination)
+    lastLookup = (destination, key)
+    return key
+  }
+}
+
+/// Says when a complaint may be logged: the first time, and then every half minute while it lasts. Bounded, because
+/// strangers choose the keys.
+struct ComplaintLimiter<Key: Hashable> {
+  private struct Complaint: Hashable {
+    let key: Key
+    let text: String
+  }
+
+  private var last: [Complaint: Instant] = [:]
+  private static var interval: TimeSpan { .seconds(30) }
+  private static var limit: Int { 1024 }
+
+  mutating func isDue(_ key: Key, _ text: String, at now: Instant) -> Bool {
+    let complaint = Complaint(key: key, text: text)
+    if let at = last[complaint], now - at < Self.interval { return false }
+    if last.count >= Self.limit { last = last.filter { now - $0.value < Self.interval } }
+    if last.count >= Self.limit { return false }
+    last[complaint] = now
+    return true
+  }
+}

@@ -1,0 +1,236 @@
+import CulvertLink
+import LinuxIO
+import QUICCodec
+import TLSCodec
+import Values
+
+/// How streams arrive: the listeners `tcp`, `tls`, `quic`, `icmp` and `icmp6`. Each hands its streams to a handler, and
+/// with them a way to tell the client about the leg behind us, where the client can hear it.
+public protocol StreamListener: AnyObject {
+  /// The local end as the kernel has it.
+  var receipt: Receipt { get }
+  func close()
+}
+
+/// Takes a new stream; the second argument tells the client of the leg behind us.
+public typealias StreamAcceptor = (any ByteStream, @escaping (Leg) -> Void) -> Void
+
+/// The listeners `tcp` and `tls`.
+public final class TCPStreamListener: StreamListener {
+  private let loop: EventLoop
+  private let log: Log
+  private let security: TCPDialer.Security?
+  private let accept: StreamAcceptor
+  private var listener: TCPListener?
+  private var handshakes: [ObjectIdentifier: (stream: TLSStream, timer: LoopTimer)] = [:]
+  public let receipt: Receipt
+
+  /// TLS handshakes that may be under way at a time: an unfinished one costs its sender nothing.
+  private static let maximumHandshakes = 512
+  private static let handshakeTimeout = TimeSpan.seconds(10)
+
+  public init(
+    loop: EventLoop, log: Log, local: Endpoint, security: TCPDialer.Security?, options: SocketOptions,
+    accept: @escaping StreamAcceptor
+  ) throws(SystemError) {
+    self.loop = loop
+    self.log = log
+    self.security = security
+    self.accept = accept
+    let relay = Weak<TCPStreamListener>()
+    let listener = try TCPListener(loop: loop, at: local, options: options) { relay.value?.arrived($0) }
+    self.listener = listener
+    receipt = listener.receipt
+    relay.value = self
+  }
+
+  private func arrived(_ stream: TCPStream) {
+    guard let security else {
+      accept(stream) { _ in }
+      return
+    }
+    guard handshakes.count < Self.maximumHandshakes else {
+      stream.close()
+      return
+    }
+    let key = ObjectIdentifier(stream)
+    let remote = stream.receipt.remote?.description ?? "unknown"
+    do {
+      let secured = try TLSStream(
+        loop: loop, below: stream, credentials: security.credentials, serverName: nil,
+        applicationProtocols: security.applicationProtocols
+      ) { [weak self] failure in
+        guard let self, let (secured, timer) = self.handshakes.removeValue(forKey: key) else { return }
+        timer.cancel()
+        if let failure {
+          self.log.debug("a TLS handshake failed: \(failure)", ["client": remote])
+        } else {
+          self.accept(secured) { _ in }
+        }
+      }
+      let timer = loop.makeTimer { [weak self] in
+        self?.handshakes.removeValue(forKey: key)?.stream.close()
+      }
+      timer.arm(after: Self.handshakeTimeout)
+      handshakes[key] = (secured, timer)
+    } catch {
+      log.warn("TLS cannot start: \(error)")
+      stream.close()
+    }
+  }
+
+  public func close() {
+    listener?.close()
+    listener = nil
+    for (stream, timer) in handshakes.values {
+      timer.cancel()
+      stream.close()
+    }
+    handshakes = [:]
+  }
+}
+
+/// The listeners `quic`, `icmp` and `icmp6`: one endpoint for all clients, over UDP or inside echo messages.
+public final class QUICStreamListener: StreamListener, DatagramSocketHandler, TurnFlusher {
+  private let loop: EventLoop
+  private let log: Log
+  private let socket: any DatagramSocket
+  private let endpoint: QUICEndpoint
+  private let accept: StreamAcceptor
+  private var pump: QUICPump
+  private var timer: LoopTimer?
+  private var sessions: [ObjectIdentifier: QUICSession] = [:]
+  private var currentArrival: Receipt?
+  private var isFlushQueued = false
+  private var isClosed = false
+
+  public var receipt: Receipt { socket.receipt }
+
+  public init(
+    loop: EventLoop, log: Log, socket: any DatagramSocket, sendBuffer: SendBuffer, credentials: TLSCredentials,
+    settings: QUICSettings, secret: [UInt8], accept: @escaping StreamAcceptor
+  ) {
+    self.loop = loop
+    self.log = log
+    self.socket = socket
+    self.accept = accept
+    endpoint = QUICEndpoint(credentials: credentials, settings: settings, secret: secret)
+    pump = QUICPump(socket: socket, sendBuffer: sendBuffer, isClient: false)
+    socket.handler = self
+    timer = loop.makeTimer { [weak self] in self?.deadline() }
+  }
+
+  public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
+    guard !isClosed else { return }
+    let receipt = socket.receipt(of: arrival, at: loop.now)
+    currentArrival = receipt
+    let local = receipt.local ?? Endpoint(arrival.remote.family == .ipv4 ? .anyIPv4 : .anyIPv6, port: 0)
+    for index in 0..<batch.count {
+      endpoint.handle(
+        UnsafeRawBufferPointer(batch[index]), from: arrival.remote, to: local, ecn: arrival.ecn, at: loop.now)
+    }
+    handleEvents()
+    currentArrival = nil
+    requestFlush()
+  }
+
+  public func socketWritable(_ socket: any DatagramSocket) { if pump.isBlocked { requestFlush() } }
+
+  public func socketReported(_ error: SystemError, on socket: any DatagramSocket) {
+    // A client that is gone shows here, and whoever forges ICMP errors; QUIC's own timers decide.
+    log.trace("the socket reported: \(error)")
+  }
+
+  private func deadline() {
+    endpoint.handleTimeout(at: loop.now)
+    handleEvents()
+    requestFlush()
+  }
+
+  private func handleEvents() {
+    while let news = endpoint.pollEvent() {
+      let key = ObjectIdentifier(news.connection)
+      switch news.event {
+      case .connected: admit(news.connection)
+      case .closed(let reason):
+        guard let session = sessions.removeValue(forKey: key) else {
+          log.debug("a QUIC handshake failed: \(reason)", ["client": news.connection.remoteEndpoint])
+          continue
+        }
+        session.handle(news.event)
+        continue
+      case .pathChanged:
+        if let arrival = currentArrival, arrival.remote == news.connection.remoteEndpoint {
+          sessions[key]?.receipt = arrival
+        }
+      default: break
+      }
+      sessions[key]?.handle(news.event)
+    }
+  }
+
+  private func admit(_ connection: QUICConnection) {
+    let session = QUICSession(loop: loop, socket: socket, connection: connection) { [weak self] in
+      self?.requestFlush()
+    }
+    if let currentArrival, currentArrival.remote == connection.remoteEndpoint { session.receipt = currentArrival }
+    sessions[ObjectIdentifier(connection)] = session
+    session.streamArrived = { [weak self, weak session] stream in
+      self?.accept(stream) { leg in session?.report(leg, for: stream.id) }
+    }
+  }
+
+  private func requestFlush() {
+    guard !isFlushQueued, !isClosed else { return }
+    isFlushQueued = true
+    loop.requestFlush(self)
+  }
+
+  public func flush() {
+    isFlushQueued = false
+    guard !isClosed else { return }
+    drain()
+    handleEvents()
+    timer?.arm(at: endpoint.nextDeadline())
+  }
+
+  private func drain() {
+    let now = loop.now
+    pump.drain { endpoint.pollTransmit(into: $0, at: now) }
+  }
+
+  public func close() {
+    guard !isClosed else { return }
+    endpoint.close(reason: "the server ends", at: loop.now)
+    drain()
+    isClosed = true
+    timer?.cancel()
+    timer = nil
+    sessions = [:]
+    socket.handler = nil
+    socket.close()
+  }
+}
+
+extension QUICSession {
+  /// Tells the client of the leg behind us, if it is a Culvert.
+  fileprivate func report(_ leg: Leg, for stream: Int64) {
+    guard isCulvert, let id = UInt64(exactly: stream), case .target(let target) = leg.to else { return }
+    let names: [String] = leg.transport.compactMap {
+      switch $0 {
+      case .udp: "udp"
+      case .tcp: "tcp"
+      default: nil
+      }
+    }
+    tell(
+      .leg(
+        stream: id,
+        LegReport(target: target, local: leg.local?.value, remote: leg.remote?.value, transport: names)))
+  }
+}
+
+/// A reference that does not keep its object.
+final class Weak<Object: AnyObject> {
+  weak var value: Object?
+}

@@ -1,0 +1,121 @@
+import CulvertLink
+import LinuxIO
+import QUICCodec
+import Values
+
+/// One QUIC connection's streams, whoever drives the machine: a client's own driver, or the server's for all of them.
+///
+/// With `culvert/1` the client's first stream is the link (`CulvertLink`), which this class reads and writes itself.
+final class QUICSession {
+  let connection: QUICConnection
+  private let loop: EventLoop
+  private let socket: any DatagramSocket
+  private let requestFlushOfDriver: () -> Void
+  private var streams: [Int64: QUICByteStream] = [:]
+  private var link: QUICLink?
+  private(set) var isOver = false
+  /// The last packet's receipt, or the socket's before there was one.
+  var receipt: Receipt
+
+  var connected: (() -> Void)?
+  var streamArrived: ((QUICByteStream) -> Void)?
+  var closed: ((QUICCloseReason) -> Void)?
+
+  init(
+    loop: EventLoop, socket: any DatagramSocket, connection: QUICConnection, requestFlush: @escaping () -> Void
+  ) {
+    self.loop = loop
+    self.socket = socket
+    self.connection = connection
+    requestFlushOfDriver = requestFlush
+    receipt = socket.receipt
+  }
+
+  var isCulvert: Bool { connection.facts?.applicationProtocol == LinkMessage.applicationProtocol }
+
+  var layers: [Layer] {
+    let below = socket.layer(for: connection.remoteEndpoint)
+    guard let facts = connection.facts else { return [below] }
+    return [below, .quic(version: facts.version, applicationProtocol: facts.applicationProtocol), .tls(facts.tls)]
+  }
+
+  func requestFlush() { requestFlushOfDriver() }
+
+  func handle(_ event: QUICEvent) {
+    switch event {
+    case .connected:
+      if isCulvert, connection.isClient { openLink() }
+      connected?()
+    case .streamOpened(let id):
+      if isCulvert, !connection.isClient, link == nil {
+        link = QUICLink(stream: makeStream(id), session: self)
+      } else {
+        streamArrived?(makeStream(id))
+      }
+    case .streamReadable(let id), .streamReset(let id, _):
+      if let stream = streams[id] { stream.observer?.streamReadable(stream) }
+    case .streamWritable(let id), .streamStopped(let id):
+      if let stream = streams[id] { stream.observer?.streamWritable(stream) }
+    case .streamClosed(let id): streams[id] = nil
+    case .streamsAvailable, .datagramReadable, .pathChanged: break
+    case .closed(let reason): end(reason)
+    }
+  }
+
+  private func end(_ reason: QUICCloseReason) {
+    guard !isOver else { return }
+    isOver = true
+    let failure = TransportFailure(reason)
+    let open = streams
+    streams = [:]
+    for stream in open.values { stream.observer?.streamFailed(stream, failure) }
+    closed?(reason)
+  }
+
+  // MARK: Streams
+
+  func openStream() throws(QUICError) -> QUICByteStream { makeStream(try connection.openStream()) }
+
+  private func makeStream(_ id: Int64) -> QUICByteStream {
+    let stream = QUICByteStream(session: self, id: id, loop: loop)
+    streams[id] = stream
+    return stream
+  }
+
+  func forget(_ id: Int64) { streams[id] = nil }
+
+  // MARK: The link
+
+  private func openLink() {
+    guard let stream = try? openStream() else { return }
+    link = QUICLink(stream: stream, session: self)
+  }
+
+  func tell(_ message: LinkMessage) { link?.send(message) }
+  func report(for stream: Int64) -> LegReport? { link?.legs[stream] }
+  func notice(for stream: Int64) -> String? { link?.notices[stream] }
+
+  /// Says goodbye if that is still possible, and tells nobody here.
+  func close(reason: String = "") {
+    connected = nil
+    streamArrived = nil
+    closed = nil
+    streams = [:]
+    guard !isOver else { return }
+    isOver = true
+    connection.close(code: 0, reason: reason, at: loop.now)
+    requestFlush()
+  }
+}
+
+extension TransportFailure {
+  init(_ reason: QUICCloseReason) {
+    let kind: Kind =
+      switch reason.blame {
+      case .peer: .refused
+      case .network: .timeout
+      default: reason.isClean ? .lost : .violation
+      }
+    self.init(kind, "\(reason)")
+  }
+}

@@ -1,0 +1,196 @@
+import LinuxIO
+import TLSCodec
+import Values
+
+/// TLS over a stream, itself a stream: the codec between the two.
+public final class TLSStream: ByteStream, ByteStreamObserver {
+  private let loop: EventLoop
+  private let below: any ByteStream
+  private let session: TLSSession
+  private var handshakeDone: ((TransportFailure?) -> Void)?
+  private var belowEnded = false
+  private var isClosed = false
+  private var wroteShort = false
+  private var finishing = false
+  public weak var observer: (any ByteStreamObserver)?
+
+  /// Starts the handshake, as client or server as the credentials are. `completion` is called once, from the loop.
+  public init(
+    loop: EventLoop, below: any ByteStream, credentials: TLSCredentials, serverName: String?,
+    applicationProtocols: [String], completion: @escaping (TransportFailure?) -> Void
+  ) throws(TLSError) {
+    self.loop = loop
+    self.below = below
+    session = try TLSSession(
+      credentials: credentials, serverName: serverName, applicationProtocols: applicationProtocols)
+    handshakeDone = completion
+    below.observer = self
+    loop.later { [weak self] in
+      guard let self, !self.isClosed else { return }
+      self.pump()
+    }
+  }
+
+  public var layers: [Layer] { below.layers + (session.facts.map { [.tls($0)] } ?? []) }
+  public var receipt: Receipt { below.receipt }
+
+  // MARK: From below
+
+  public func streamReadable(_ stream: any ByteStream) { pump() }
+
+  public func streamWritable(_ stream: any ByteStream) {
+    flush()
+    guard wroteShort, session.pendingOutput.isEmpty, !isClosed else { return }
+    wroteShort = false
+    observer?.streamWritable(self)
+  }
+
+  public func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { fail(failure) }
+
+  /// Takes what is there from below, lets the handshake go on, tells the observer.
+  private func pump() {
+    guard !isClosed else { return }
+    readBelow()
+    flush()
+    if let completion = handshakeDone {
+      switch session.state {
+      case .handshake:
+        guard belowEnded else { return }
+        handshakeDone = nil
+        close()
+        completion(TransportFailure(.refused, "the other end closed without completing the TLS handshake"))
+        return
+      case .failed(let error):
+        handshakeDone = nil
+        close()
+        completion(TransportFailure(error))
+        return
+      case .closed:
+        handshakeDone = nil
+        close()
+        completion(TransportFailure(.lost, "the connection was closed during the TLS handshake"))
+        return
+      case .open:
+        handshakeDone = nil
+        completion(nil)
+      }
+    }
+    observer?.streamReadable(self)
+  }
+
+  private func readBelow() {
+    for _ in 0..<16 {
+      let space = session.inputSpace()
+      guard space.count > 0 else { return }
+      switch below.read(into: space) {
+      case .bytes(let count): session.inputFilled(count)
+      case .blocked: return
+      case .end:
+        if !belowEnded {
+          belowEnded = true
+          session.receiveEnd()
+        }
+        return
+      case .failed(let failure):
+        fail(failure)
+        return
+      }
+    }
+    below.readLater()
+  }
+
+  private func flush() {
+    while !isClosed {
+      let output = session.pendingOutput
+      guard !output.isEmpty else { break }
+      let written = below.write(output)
+      session.consumeOutput(written)
+      if written < output.count { return }
+    }
+    if finishing, session.pendingOutput.isEmpty { below.finish() }
+  }
+
+  private func fail(_ failure: TransportFailure) {
+    guard !isClosed else { return }
+    let completion = handshakeDone
+    handshakeDone = nil
+    let observer = observer
+    close()
+    if let completion { completion(failure) } else { observer?.streamFailed(self, failure) }
+  }
+
+  // MARK: To above
+
+  public func read(into buffer: UnsafeMutableRawBufferPointer) -> StreamRead {
+    guard !isClosed else { return .failed(TransportFailure(.local, "closed")) }
+    while true {
+      switch session.read(into: buffer) {
+      case .bytes(let count): return .bytes(count)
+      case .end: return .end
+      case .failed(let error): return .failed(TransportFailure(error))
+      case .wouldBlock:
+        // Below may hold more than the session had room for.
+        let space = session.inputSpace()
+        guard space.count > 0, !belowEnded else { return .blocked }
+        switch below.read(into: space) {
+        case .bytes(let count): session.inputFilled(count)
+        case .blocked: return .blocked
+        case .end:
+          belowEnded = true
+          session.receiveEnd()
+        case .failed(let failure): return .failed(failure)
+        }
+      }
+    }
+  }
+
+  public func write(_ bytes: UnsafeRawBufferPointer) -> Int {
+    guard !isClosed else { return bytes.count }
+    var written = 0
+    while written < bytes.count {
+      let taken = session.write(UnsafeRawBufferPointer(rebasing: bytes[written...]))
+      written += taken
+      flush()
+      if taken == 0 || !session.pendingOutput.isEmpty { break }
+    }
+    if written < bytes.count { wroteShort = true }
+    return written
+  }
+
+  public func readLater() {
+    loop.later { [weak self] in
+      guard let self, !self.isClosed else { return }
+      self.observer?.streamReadable(self)
+    }
+  }
+
+  public func finish() {
+    guard !isClosed, !finishing else { return }
+    session.close()
+    finishing = true
+    flush()
+  }
+
+  public func close() {
+    guard !isClosed else { return }
+    if session.state == .open {
+      session.close()
+      let output = session.pendingOutput
+      if !output.isEmpty { _ = below.write(output) }
+    }
+    isClosed = true
+    below.observer = nil
+    below.close()
+  }
+}
+
+extension TransportFailure {
+  init(_ error: TLSError) {
+    let kind: Kind =
+      switch error.blame {
+      case .peer: .refused
+      default: .violation
+      }
+    self.init(kind, "TLS: \(error)")
+  }
+}
