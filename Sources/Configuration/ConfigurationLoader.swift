@@ -36,6 +36,7 @@ public enum ConfigurationLoader {
           .nothingToDo, "\(what) no services, so there is nothing to run",
           help: [mentionsServices ? "give `services` an item" : "begin with `services:`, a list of what to run"]))
     }
+    report.sources = map
     if readable { Rules.apply(to: configuration, report) }
     return LoadResult(
       configuration: readable ? configuration : nil, diagnostics: report.diagnostics.inFileOrder(), sources: map)

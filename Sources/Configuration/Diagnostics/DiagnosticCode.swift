@@ -12,7 +12,6 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case severalDocuments = "CV0008"
   case unknownAnchor = "CV0009"
   case scalarTooLong = "CV0010"
-  case unknownTag = "CV0011"
 
   // Shape: keys and values.
   case duplicateKey = "CV0101"
@@ -25,7 +24,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case keyWithoutEffect = "CV0108"
   case numberReadAsZero = "CV0109"
   case nothingToDo = "CV0110"
-  case oldSpelling = "CV0111"
+  case numberAsText = "CV0111"
+  case unknownTag = "CV0112"
 
   // Names and references.
   case duplicateName = "CV0201"
@@ -43,8 +43,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case ignoredAuthentication = "CV0306"
   case bindNotServed = "CV0307"
   case severalNodesNotYet = "CV0308"
-  case chainOrderNotYet = "CV0309"
-  case defaultPart = "CV0310"
+  case chainOrder = "CV0309"
+  case targetWithoutPortNotYet = "CV0310"
 
   // Addresses.
   case badAddress = "CV0401"
@@ -60,18 +60,16 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case networkAddress = "CV0502"
   case overlappingNetworks = "CV0503"
   case mtuTooSmallForIPv6 = "CV0504"
-  case mtuAboveCarrier = "CV0505"
-  case gatewayOutsideNet = "CV0506"
-  case routeFamilyWithoutAddress = "CV0507"
-  case forwarderIsSelf = "CV0508"
-  case forwarderInsideTunnel = "CV0509"
-  case passphraseTooLong = "CV0510"
-  case interfaceName = "CV0511"
-  case chainWithoutForwarder = "CV0512"
-  case clientOnlyKey = "CV0513"
-  case ttlWithoutKeepalive = "CV0514"
-  case routeCoversNode = "CV0515"
-  case interfaceIntoTunnel = "CV0516"
+  case gatewayOutsideNet = "CV0505"
+  case routeFamily = "CV0506"
+  case forwarderIsSelf = "CV0507"
+  case forwarderInsideTunnel = "CV0508"
+  case passphraseTooLong = "CV0509"
+  case interfaceName = "CV0510"
+  case chainWithoutForwarder = "CV0511"
+  case clientOnlyKey = "CV0512"
+  case ttlWithoutKeepalive = "CV0513"
+  case interfaceIntoTunnel = "CV0514"
 
   // Two ends.
   case peerDoesNotSpeak = "CV0601"
@@ -83,8 +81,6 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case peerPassphrase = "CV0607"
   case targetNotServed = "CV0608"
   case nodelayOnOneSide = "CV0609"
-  case alpnDisjoint = "CV0610"
-  case peerForwardsElsewhere = "CV0611"
 
   // Security.
   case autherWithoutUsers = "CV0701"
@@ -93,6 +89,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case serverCAWithoutCertificate = "CV0704"
   case tlsVersions = "CV0705"
   case passphraseUserName = "CV0706"
+  case tlsWithoutEffect = "CV0707"
 
   /// Whether the file could not be read at all.
   public var isUnreadable: Bool { rawValue.hasPrefix("CV00") }

@@ -4,6 +4,8 @@ import Values
 /// Collects what the readers and the rules find.
 final class Report {
   var diagnostics: [Diagnostic] = []
+  /// The files, for fixes that have to fit in.
+  var sources = SourceMap()
 
   func add(_ diagnostic: Diagnostic) { diagnostics.append(diagnostic) }
 }

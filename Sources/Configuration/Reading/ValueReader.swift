@@ -158,7 +158,7 @@ struct ValueReader {
     {
       report.add(
         Diagnostic(
-          .numberReadAsZero, "`\(key.name)` is text, and GOST reads this as a number and writes it anew", .warning,
+          .numberAsText, "`\(key.name)` is text, and GOST reads this as a number and writes it anew", .warning,
           at: .init(node.span, "quote it"),
           fix: key.type == .secret
             ? Diagnostic.Fix(

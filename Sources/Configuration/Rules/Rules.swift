@@ -1,8 +1,59 @@
 import PartDescriptors
 import Values
 
-/// The rules that need nothing but the files, in the order in which a user would look.
+/// The rules that need nothing but the files.
+///
+/// Each rule looks at the finished model and reports one cause once: a part whose type is unknown or not there yet is
+/// skipped by the rules about pairs, an address that cannot be read by the rules about addresses.
 enum Rules {
   static func apply(to configuration: Configuration, _ report: Report) {
+    ReferenceRules(configuration: configuration, report: report).apply()
+    PartRules(configuration: configuration, report: report).apply()
+    AddressRules(configuration: configuration, report: report).apply()
+    TunRules(configuration: configuration, report: report).apply()
+    SecurityRules(configuration: configuration, report: report).apply()
   }
+}
+
+extension PartDescriptor {
+  var isAvailable: Bool { availability == .available }
+}
+
+extension Configuration {
+  /// Every node of every chain and named hop, each once, with the chain's name and the hop's place in the chain where
+  /// there is one.
+  var allNodes: [NodeConfiguration] {
+    chains.flatMap { chain in
+      chain.hops.flatMap { hop -> [NodeConfiguration] in
+        if case .inline(let hop) = hop { hop.nodes } else { [] }
+      }
+    } + hops.flatMap(\.nodes)
+  }
+
+  /// The chain that a service's handler dials through, with its hops.
+  func route(of service: ServiceConfiguration) -> [HopConfiguration]? {
+    guard let name = service.handler.chain, let chain = chain(named: name.value) else { return nil }
+    return hops(of: chain)
+  }
+}
+
+extension ServiceConfiguration {
+  /// A `tun` handler on a `tun` listener.
+  var isTun: Bool { handler.type.value == "tun" && listener.type.value == "tun" }
+
+  /// A TUN service that sends to a server.
+  var isTunClient: Bool { isTun && !(forwarder?.nodes.isEmpty ?? true) }
+
+  var isTunServer: Bool { isTun && forwarder?.nodes.isEmpty ?? true }
+
+  /// The addresses of a TUN service with their places.
+  var nets: [Located<IPPrefix>] {
+    guard isTun, let entry = listener.metadata.entry("net"), case .prefixes(let prefixes) = entry.value else {
+      return []
+    }
+    return zip(prefixes, entry.itemSpans).map { Located($0, at: $1) }
+  }
+
+  /// A name for messages.
+  var title: String { name.value.isEmpty ? "this service" : "`\(printable(name.value))`" }
 }

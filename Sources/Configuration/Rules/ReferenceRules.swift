@@ -1,0 +1,145 @@
+import PartDescriptors
+import Values
+
+/// Names: given once, and given to something that exists.
+///
+/// GOST reads a missing chain as a direct connection and a missing auther as no authentication (`gost.md` E.1), which
+/// makes these the rules that keep traffic from leaking.
+struct ReferenceRules {
+  let configuration: Configuration
+  let report: Report
+
+  func apply() {
+    names(configuration.services.map { ($0.name, $0.span) }, "service", "GOST never serves a service without a name")
+    names(configuration.chains.map { ($0.name, $0.span) }, "chain", "nothing can refer to it")
+    names(configuration.hops.map { ($0.name, $0.span) }, "hop", "nothing can refer to it")
+    names(configuration.authers.map { ($0.name, $0.span) }, "auther", "nothing can refer to it")
+
+    for service in configuration.services {
+      if let chain = service.handler.chain, configuration.chain(named: chain.value) == nil {
+        missing(
+          chain, "chain", configuration.chains.map(\.name.value),
+          "GOST would connect directly, around the chain")
+      }
+      for auther in service.handler.authers where configuration.auther(named: auther.value) == nil {
+        missing(
+          auther, "auther", configuration.authers.map(\.name.value), "GOST would let everybody in")
+      }
+    }
+    for chain in configuration.chains {
+      for case .reference(let name) in chain.hops where configuration.hop(named: name.value) == nil {
+        missing(
+          name, "hop", configuration.hops.map(\.name.value), "GOST would end the chain there",
+          help: configuration.hops.isEmpty
+            ? ["give the hop its `nodes` here, or write it in the top-level list `hops`"] : [])
+      }
+      if chain.hops.isEmpty {
+        report.add(
+          Diagnostic(
+            .emptyChain, "the chain \(shown(chain.name)) has no hops", at: .init(chain.name.span, "no hops"),
+            notes: ["GOST would connect directly"], help: ["give it `hops`, a list"]))
+      }
+      for case .inline(let hop) in chain.hops { check(hop) }
+    }
+    configuration.hops.forEach(check)
+    unused()
+  }
+
+  private func check(_ hop: HopConfiguration) {
+    if hop.nodes.isEmpty {
+      report.add(
+        Diagnostic(
+          .emptyChain, "the hop \(shown(hop.name)) has no nodes", at: .init(hop.name.span, "no nodes"),
+          notes: ["GOST would connect directly"], help: ["give it `nodes`, a list"]))
+    }
+    if hop.nodes.count > 1 {
+      report.add(
+        Diagnostic(
+          .severalNodesNotYet, "choosing among several nodes of a hop is not yet supported", .notYet,
+          at: .init(hop.nodes[1].name.span, "a second node"), help: ["give the hop one node"]))
+    }
+  }
+
+  private func names(_ objects: [(name: Located<String>, span: SourceSpan)], _ kind: String, _ why: String) {
+    var first: [String: SourceSpan] = [:]
+    for (index, object) in objects.enumerated() {
+      let name = object.name
+      if name.value.isEmpty {
+        // An explicitly empty name has a place of its own.
+        let written = name.span.start != object.span.start
+        report.add(
+          Diagnostic(
+            .emptyName, "a \(kind) without a name", at: .init(name.span, "no name"), notes: [why],
+            fix: written
+              ? .replace(name.span, with: "\(kind)-\(index)", "give it a name")
+              : naming(object.span, "\(kind)-\(index)")))
+      } else if let previous = first[name.value] {
+        report.add(
+          Diagnostic(
+            .duplicateName, "two \(kind)s are named `\(printable(name.value))`", at: .init(name.span, "again here"),
+            and: [.init(previous, "first here")], notes: ["GOST stops in the middle of loading, or takes the first"],
+            help: ["give one of them another name"]))
+      } else {
+        first[name.value] = name.span
+      }
+    }
+  }
+
+  /// A block mapping gets a first line, indented as it is; one in braces a first entry.
+  private func naming(_ span: SourceSpan, _ name: String) -> Diagnostic.Fix? {
+    guard let file = report.sources.file(span.file) else { return nil }
+    let start = file.position(at: span.start)
+    let isFlow = file.slice(span.start..<span.start + 1).first == UInt8(ascii: "{")
+    let place = isFlow ? span.start + 1 : span.start
+    let indent = String(repeating: " ", count: start.column - 1)
+    let text = isFlow ? "\"name\": \"\(name)\", " : "name: \(name)\n\(indent)"
+    return Diagnostic.Fix("give it a name", [.init(SourceSpan(file: span.file, start: place, end: place), text)])
+  }
+
+  private func missing(
+    _ name: Located<String>, _ kind: String, _ known: [String], _ why: String, help: [String] = []
+  ) {
+    let near = NearNames.best(for: name.value, among: known)
+    let only = near == nil && known.count == 1 ? known.first : nil
+    var help = help
+    if help.isEmpty, near == nil, only == nil {
+      help = known.isEmpty ? ["there is no \(kind) in the file"] : ["the \(kind)s are \(quotedList(known))"]
+    }
+    report.add(
+      Diagnostic(
+        .missingReference, "there is no \(kind) named `\(printable(name.value))`",
+        at: .init(name.span, near.map { "did you mean `\(printable($0))`?" } ?? "no such \(kind)"), notes: [why],
+        help: help,
+        fix: (near ?? only).map {
+          Diagnostic.Fix("write `\(printable($0))`", [.init(name.span, $0)], isCertain: near != nil)
+        }))
+  }
+
+  private func unused() {
+    let chains = Set(configuration.services.compactMap(\.handler.chain?.value))
+    for chain in configuration.chains where !chain.name.value.isEmpty && !chains.contains(chain.name.value) {
+      unused(chain.name, "chain", "no handler's `chain` names it")
+    }
+    let authers = Set(configuration.services.flatMap(\.handler.authers).map(\.value))
+    for auther in configuration.authers where !auther.name.value.isEmpty && !authers.contains(auther.name.value) {
+      unused(auther.name, "auther", "no handler's `auther` names it")
+    }
+    let hops = Set(
+      configuration.chains.flatMap(\.hops).compactMap { hop -> String? in
+        if case .reference(let name) = hop { name.value } else { nil }
+      })
+    for hop in configuration.hops where !hop.name.value.isEmpty && !hops.contains(hop.name.value) {
+      unused(hop.name, "hop", "no chain names it")
+    }
+  }
+
+  private func unused(_ name: Located<String>, _ kind: String, _ why: String) {
+    report.add(
+      Diagnostic(
+        .unusedObject, "the \(kind) \(shown(name)) is used by nothing", .warning, at: .init(name.span, why)))
+  }
+
+  private func shown(_ name: Located<String>) -> String {
+    name.value.isEmpty ? "here" : "`\(printable(name.value))`"
+  }
+}
