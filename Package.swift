@@ -53,14 +53,19 @@ let package = Package(
         "LinuxNet", "TLSCodec", "QUICCodec", "CLinux",
       ]),
     // daemon
-    floor("Daemon", ["Values", "Configuration", "PartDescriptors", "Parts", "LinuxIO", "LinuxNet"]),
+    floor(
+      "Daemon",
+      [
+        "Values", "TunProtocol", "CulvertLink", "Configuration", "PartDescriptors", "Parts", "LinuxIO", "LinuxNet",
+        "TLSCodec", "QUICCodec", "CLinux",
+      ]),
     // beside
     floor("Lab", ["Values", "Configuration", "LinuxIO", "LinuxNet", "CLinux"]),
     // face
     .executableTarget(
       name: "culvert",
       dependencies: [
-        "Values", "Configuration", "Daemon", "Lab",
+        "Values", "Configuration", "Daemon", "Lab", "LinuxIO", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),

@@ -30,18 +30,28 @@ public enum DialTiming {
 }
 
 /// A node's address as the file has it, with what its transport demands of it.
-public struct NodeTarget: Sendable {
+public struct NodeTarget {
   public let name: String
   public let address: HostPort
   public let family: AddressFamily?
   public let options: SocketOptions
+  /// Asked for each address before it is dialled: a refusal keeps a tunnel from being sent into itself.
+  public let guardian: (any DialGuardian)?
 
-  public init(name: String, address: HostPort, family: AddressFamily?, options: SocketOptions) {
+  public init(
+    name: String, address: HostPort, family: AddressFamily?, options: SocketOptions, guardian: (any DialGuardian)?
+  ) {
     self.name = name
     self.address = address
     self.family = family
     self.options = options
+    self.guardian = guardian
   }
+}
+
+/// Prepares the way to an address, or says why it must not be dialled.
+public protocol DialGuardian: AnyObject {
+  func prepare(_ address: IPAddress) -> TransportFailure?
 }
 
 extension NodeTarget {
@@ -51,6 +61,12 @@ extension NodeTarget {
     resolver.resolve(address.host, family: family) { result in
       switch result {
       case .success(let addresses):
+        for address in addresses {
+          if let failure = target.guardian?.prepare(address) {
+            completion(.failure(failure))
+            return
+          }
+        }
         completion(.success(addresses.map { Endpoint($0, port: target.address.port) }))
       case .failure(.noAddress(let family, let has)):
         let carrier = family == .ipv4 ? "icmp" : "icmp6"

@@ -1,0 +1,167 @@
+import CLinux
+import Glibc
+import LinuxIO
+import Values
+
+/// The control socket: a local stream socket in a directory that only root can enter. A request is one line, the answer
+/// follows and ends with the connection.
+///
+///     path [--json] [SERVICE]
+public enum ControlRequest: Equatable, Sendable {
+  case path(service: String?, isJSON: Bool)
+  case unknown(String)
+
+  public init(_ line: String) {
+    var words = line.split(separator: " ").map(String.init)
+    guard words.first == "path" else {
+      self = .unknown(line)
+      return
+    }
+    words.removeFirst()
+    let isJSON = words.contains("--json")
+    words.removeAll { $0 == "--json" }
+    self = words.count <= 1 ? .path(service: words.first, isJSON: isJSON) : .unknown(line)
+  }
+}
+
+/// The daemon's end.
+final class ControlServer: DescriptorHandler {
+  static let directory = "/run/culvert"
+
+  let path: String
+  private let loop: EventLoop
+  private let descriptor: Int32
+  private var registration: EventLoop.Registration?
+  private var clients: [ObjectIdentifier: ControlClient] = [:]
+  fileprivate let answer: (ControlRequest) -> String
+
+  /// Enough for people; a program that opens more and says nothing waits.
+  private static let maximumClients = 32
+
+  init(
+    loop: EventLoop, path: String?, name: String, answer: @escaping (ControlRequest) -> String
+  ) throws(SystemError) {
+    self.loop = loop
+    self.answer = answer
+    if let path {
+      self.path = path
+    } else {
+      if mkdir(Self.directory, 0o700) != 0, errno != EEXIST { throw SystemError("create \(Self.directory)") }
+      let plain = "\(Self.directory)/\(name).sock"
+      self.path = Self.isAlive(plain) ? "\(Self.directory)/\(name)-\(getpid()).sock" : plain
+    }
+    if !Self.isAlive(self.path) { unlink(self.path) }
+    descriptor = culvert_unix_listen(self.path)
+    guard descriptor >= 0 else { throw SystemError("listen on \(self.path)") }
+    registration = try loop.register(descriptor, self)
+  }
+
+  /// Whether somebody answers there; a socket file that was left behind by a killed process does not.
+  private static func isAlive(_ path: String) -> Bool {
+    let probe = culvert_unix_connect(path)
+    guard probe >= 0 else { return false }
+    Glibc.close(probe)
+    return true
+  }
+
+  func descriptorReady(_ readiness: EventLoop.Readiness) {
+    var ignored = culvert_endpoint()
+    while true {
+      let connection = culvert_accept(descriptor, &ignored)
+      if connection < 0 {
+        if errno == EINTR { continue }
+        return
+      }
+      guard clients.count < Self.maximumClients,
+        let client = try? ControlClient(loop: loop, descriptor: connection, server: self)
+      else {
+        Glibc.close(connection)
+        continue
+      }
+      clients[ObjectIdentifier(client)] = client
+    }
+  }
+
+  fileprivate func ended(_ client: ControlClient) { clients[ObjectIdentifier(client)] = nil }
+
+  func close() {
+    guard let registration else { return }
+    for client in clients.values { client.close() }
+    clients = [:]
+    loop.deregister(registration)
+    self.registration = nil
+    Glibc.close(descriptor)
+    unlink(path)
+  }
+}
+
+/// One connection: a line in, an answer out.
+private final class ControlClient: DescriptorHandler {
+  private let loop: EventLoop
+  private let descriptor: Int32
+  private unowned let server: ControlServer
+  private var registration: EventLoop.Registration?
+  private var input: [UInt8] = []
+  private var output: [UInt8] = []
+  private var written = 0
+  private var hasAnswered = false
+
+  private static let maximumLine = 1024
+
+  init(loop: EventLoop, descriptor: Int32, server: ControlServer) throws(SystemError) {
+    self.loop = loop
+    self.descriptor = descriptor
+    self.server = server
+    registration = try loop.register(descriptor, self)
+  }
+
+  func descriptorReady(_ readiness: EventLoop.Readiness) {
+    if !hasAnswered, readiness.contains(.readable) || readiness.contains(.hangup) { read() }
+    if hasAnswered { write() }
+  }
+
+  private func read() {
+    var chunk = [UInt8](repeating: 0, count: 512)
+    while true {
+      let count = Glibc.read(descriptor, &chunk, chunk.count)
+      if count < 0, errno == EINTR { continue }
+      if count < 0, errno == EAGAIN { return }
+      guard count > 0, input.count + count <= Self.maximumLine else {
+        end()
+        return
+      }
+      input += chunk[..<count]
+      if let newline = input.firstIndex(of: 10) {
+        let line = String(decoding: input[..<newline], as: UTF8.self)
+        output = Array(server.answer(ControlRequest(line)).utf8)
+        hasAnswered = true
+        return
+      }
+    }
+  }
+
+  private func write() {
+    while written < output.count {
+      let count = output.withUnsafeBytes {
+        Glibc.send(descriptor, $0.baseAddress.map { $0 + written }, output.count - written, 0x4000)
+      }
+      if count < 0, errno == EINTR { continue }
+      if count < 0, errno == EAGAIN { return }
+      guard count > 0 else { break }
+      written += count
+    }
+    end()
+  }
+
+  private func end() {
+    close()
+    server.ended(self)
+  }
+
+  func close() {
+    guard let registration else { return }
+    loop.deregister(registration)
+    self.registration = nil
+    Glibc.close(descriptor)
+  }
+}

@@ -1,0 +1,51 @@
+import LinuxIO
+import Parts
+import Values
+
+/// A service at work, owned by the daemon and swapped alone: nothing of it is shared with another service but the
+/// loop, so that a reload can stop one and start its successor while the others keep their sockets and connections.
+public protocol RunningService: AnyObject {
+  var name: String { get }
+  /// What a user reads beside the name: `tun client`, `relay over icmp6`.
+  var summary: String { get }
+  /// The connections that it has now.
+  var paths: [(name: String, path: Path)] { get }
+  /// Facts for `culvert path` that belong to no leg, in order: interface, offloads, counters.
+  var details: [(key: String, value: String)] { get }
+  /// Whether a tunnel stands; `nil` where the question has no sense.
+  var isUp: Bool? { get }
+  /// The host's links, addresses or routes changed.
+  func networkChanged()
+  /// Ends everything and gives back what was taken from the system.
+  func stop()
+}
+
+/// Why a service did not start, in one line.
+public struct StartFailure: Error, Hashable, Sendable {
+  public let service: String
+  public let reason: String
+
+  public init(service: String, reason: String) {
+    self.service = service
+    self.reason = reason
+  }
+}
+
+extension StartFailure: CustomStringConvertible {
+  public var description: String { "service \(service): \(reason)" }
+}
+
+/// What all services of a loop share.
+public final class ServiceContext {
+  public let loop: EventLoop
+  public let log: Log
+  public let arena = ReceiveArena()
+  public let sendBuffer = SendBuffer()
+  public let resetSecret: [UInt8]
+
+  public init(loop: EventLoop, log: Log) {
+    self.loop = loop
+    self.log = log
+    resetSecret = ResetSecret.load(log: log)
+  }
+}

@@ -1,0 +1,292 @@
+import Configuration
+import LinuxIO
+import LinuxNet
+import Parts
+import TunProtocol
+import Values
+
+/// A service with listener and handler `tun`: a device, and a client or a server behind it.
+///
+/// Everything that the host gets from it (interface, addresses, routes, exceptions for the node) is given back by
+/// `stop`. The tunnel's own packets must never enter the tunnel: before an address is dialled, `prepare` makes an
+/// exception route where a route of ours covers it, and refuses the address when it would loop nevertheless.
+final class TunService: RunningService, DialGuardian {
+  private enum End {
+    case client(TunClientHandler)
+    case server(TunServerHandler)
+  }
+
+  let name: String
+  let summary: String
+  private let context: ServiceContext
+  private let log: Log
+  private let configuration: ServiceConfiguration
+  private let netlink: NetlinkSocket
+  private let changes: SystemChanges
+  private var device: TunDevice?
+  private var port: TunPort?
+  private var end: End?
+  private var exceptions: [IPAddress: NodeException] = [:]
+  private var routePrefixes: [IPPrefix] = []
+  private var usesOwnInterface = false
+  private var isStopped = false
+
+  /// GOST's default: it fits UDP over an Ethernet link.
+  private static let defaultMTU = 1420
+
+  init(
+    _ configuration: ServiceConfiguration, of whole: Configuration, context: ServiceContext
+  ) throws(StartFailure) {
+    name = configuration.name.value
+    self.context = context
+    self.configuration = configuration
+    log = context.log.named(name)
+    summary = configuration.forwarder == nil ? "tun server" : "tun client"
+    do throws(NetlinkError) {
+      netlink = try NetlinkSocket()
+    } catch {
+      throw StartFailure(service: configuration.name.value, reason: "\(error)")
+    }
+    changes = SystemChanges(netlink: netlink)
+    do throws(StartReason) {
+      Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
+      try start(whole)
+      Hooks.run(configuration.metadata.strings("postUp"), "postUp", log: log)
+    } catch {
+      stop()
+      throw StartFailure(service: name, reason: error.text)
+    }
+  }
+
+  private func start(_ whole: Configuration) throws(StartReason) {
+    let listener = configuration.listener.metadata
+    let prefixes = listener.prefixes("net")
+    let device: TunDevice
+    do throws(TunError) {
+      device = try TunDevice(
+        name: listener.string("name"), mtu: listener.int("mtu") ?? Self.defaultMTU, addresses: prefixes)
+    } catch {
+      throw StartReason("\(error)")
+    }
+    self.device = device
+    let port: TunPort
+    do throws(SystemError) {
+      port = try TunPort(loop: context.loop, device: device)
+    } catch {
+      throw StartReason("\(error)")
+    }
+    self.port = port
+    log.info(
+      "interface is up",
+      [
+        "interface": device.name, "addresses": prefixes.map(\.description).joined(separator: ","), "mtu": device.mtu,
+      ])
+    let routes = configuredRoutes(listener)
+    routePrefixes = routes.map(\.destination)
+    if let forwarder = configuration.forwarder, let target = forwarder.nodes.first?.address {
+      try startClient(target, prefixes, whole, port)
+    } else {
+      try startServer(prefixes, routes, whole, port)
+    }
+    try addRoutes(routes, to: device)
+    if case .client(let client) = end { client.start() }
+  }
+
+  /// `route` by `gw`, and `routes` each by its own gateway or `gw`.
+  private func configuredRoutes(_ listener: Metadata) -> [(destination: IPPrefix, gateway: IPAddress?)] {
+    let gateway = listener.address("gw")
+    func via(_ prefix: IPPrefix, _ own: IPAddress?) -> IPAddress? {
+      own ?? (gateway?.family == prefix.family ? gateway : nil)
+    }
+    return listener.prefixes("route").map { ($0, via($0, nil)) }
+      + listener.routes("routes").map { ($0.destination, via($0.destination, $0.gateway)) }
+  }
+
+  private func addRoutes(
+    _ routes: [(destination: IPPrefix, gateway: IPAddress?)], to device: TunDevice
+  ) throws(StartReason) {
+    for (destination, gateway) in routes {
+      do throws(TunError) {
+        // The gateway is another end's inner address; a TUN has no neighbours to ask, so the route names the device
+        // alone and the gateway is for the registry.
+        let added = try device.addRoute(to: destination, gateway: nil)
+        log.info(
+          "route is set",
+          [
+            "to": added.map(\.description).joined(separator: ","), "interface": device.name,
+            "gateway": gateway?.description ?? "none",
+          ])
+      } catch {
+        throw StartReason("\(error)")
+      }
+    }
+  }
+
+  // MARK: Client
+
+  private func startClient(
+    _ target: HostPort, _ prefixes: [IPPrefix], _ whole: Configuration, _ port: TunPort
+  ) throws(StartReason) {
+    let handler = configuration.handler.metadata
+    let route = try RouteBuilding(context: context, configuration: whole, log: log).route(
+      for: configuration, guardian: self)
+    usesOwnInterface = configuration.interface != nil || configuration.mark != nil
+    let keepalive =
+      handler.bool("keepalive") == true ? handler.duration("ttl") ?? TunClient.Timing.defaultTTL : nil
+    let client = TunClientHandler(
+      loop: context.loop, log: log,
+      settings: .init(
+        target: target, addresses: prefixes, passphrase: Array((handler.secret("passphrase")?.reveal() ?? "").utf8),
+        keepalive: keepalive),
+      route: route, port: port)
+    end = .client(client)
+  }
+
+  /// Called for each address before it is dialled.
+  func prepare(_ address: IPAddress) -> TransportFailure? {
+    guard let device, !usesOwnInterface else { return nil }
+    do throws(NetlinkError) {
+      if NodeException.isNeeded(for: address, routes: routePrefixes), exceptions[address] == nil {
+        let exception = NodeException(node: address, tunnel: device.index, netlink: netlink)
+        try exception.install()
+        exceptions[address] = exception
+        changes.add(exception)
+        if let way = exception.current {
+          log.info("exception route keeps the tunnel's own packets outside", ["node": address, "route": way])
+        }
+      }
+      if try NodeException.wouldLoop(to: address, via: device.index, netlink: netlink) {
+        return TransportFailure(
+          .unreachable,
+          "\(address) would be reached through \(device.name), the tunnel itself; route it elsewhere, or set "
+            + "`interface` or `so_mark` on the node")
+      }
+    } catch {
+      if !error.isNotThere { log.warn("cannot look at the route to \(address): \(error)") }
+    }
+    return nil
+  }
+
+  // MARK: Server
+
+  private func startServer(
+    _ prefixes: [IPPrefix], _ routes: [(destination: IPPrefix, gateway: IPAddress?)], _ whole: Configuration,
+    _ port: TunPort
+  ) throws(StartReason) {
+    let credentials = whole.credentials(of: configuration.handler)
+    let handler = configuration.handler.metadata
+    var isAllowed: ((String, [UInt8]) -> Bool)?
+    if !credentials.isEmpty {
+      isAllowed = { user, passphrase in
+        credentials.contains {
+          $0.username.value == user
+            && constantTimeEqual(Array(($0.password?.value.reveal() ?? "").utf8.prefix(16)), passphrase)
+        }
+      }
+    }
+    let local = try listenEndpoint(configuration, family: nil)
+    do throws(SystemError) {
+      let server = try TunServerHandler(
+        loop: context.loop, arena: context.arena, log: log,
+        settings: .init(
+          addresses: prefixes,
+          routes: routes.compactMap { route in route.gateway.map { (route.destination, gateway: $0) } },
+          pointToPoint: handler.bool("p2p") ?? false, isAllowed: isAllowed),
+        local: local, options: socketOptions(of: configuration, bufferSize: 4 << 20), port: port)
+      end = .server(server)
+      log.info("listening for tunnels", ["udp": server.localEndpoint?.description ?? local.description])
+    } catch {
+      throw StartReason("\(error)")
+    }
+  }
+
+  // MARK: RunningService
+
+  var interfaceName: String? { device?.name }
+
+  var paths: [(name: String, path: Path)] {
+    switch end {
+    case .client(let client): client.path.map { [("tunnel", $0)] } ?? []
+    case .server(let server): server.paths
+    case nil: []
+    }
+  }
+
+  var isUp: Bool? {
+    if case .client(let client) = end { return client.isJoined }
+    return nil
+  }
+
+  var details: [(key: String, value: String)] {
+    guard let device, let port else { return [] }
+    var list = [
+      ("interface", device.name), ("addresses", device.addresses.map(\.description).joined(separator: ", ")),
+      ("mtu", "\(device.mtu)"), ("offload", device.offloadText),
+    ]
+    switch end {
+    case .client(let client):
+      list.append(("packets", "\(client.sentPackets) out, \(client.receivedPackets) in"))
+    case .server(let server):
+      list.append(("packets", "\(server.sentPackets) out, \(server.receivedPackets) in"))
+      let drops = TunRegistry<Endpoint>.Drop.allCases.filter { server.drops[$0.rawValue] > 0 }
+      if !drops.isEmpty {
+        list.append(("dropped", drops.map { "\($0) \(server.drops[$0.rawValue])" }.joined(separator: ", ")))
+      }
+    case nil: break
+    }
+    if port.refused > 0 { list.append(("refused by the device", "\(port.refused)")) }
+    return list
+  }
+
+  func networkChanged() {
+    for (address, exception) in exceptions {
+      guard let outcome = try? exception.refresh() else { continue }
+      switch outcome {
+      case .unchanged: break
+      case .moved(let way): log.info("exception route moved", ["node": address, "route": way])
+      case .lost: log.warn("there is no way to the node at present", ["node": address])
+      }
+    }
+    if case .client(let client) = end { client.networkChanged() }
+  }
+
+  func stop() {
+    guard !isStopped else { return }
+    isStopped = true
+    Hooks.run(configuration.metadata.strings("preDown"), "preDown", log: log)
+    switch end {
+    case .client(let client): client.close()
+    case .server(let server): server.close()
+    case nil: break
+    }
+    end = nil
+    port?.close()
+    port = nil
+    for problem in changes.restore() { log.warn("could not restore: \(problem)") }
+    exceptions = [:]
+    device?.close()
+    device = nil
+    Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log)
+  }
+}
+
+extension TunDevice {
+  /// What the kernel leaves to us, for `culvert path`.
+  var offloadText: String {
+    guard headerLength > 0 else { return "none (packet by packet)" }
+    var names: [String] = []
+    if offloads.contains(.checksum) { names.append("checksum") }
+    if offloads.contains(.tcp4) { names.append("TSO4") }
+    if offloads.contains(.tcp6) { names.append("TSO6") }
+    if offloads.contains(.udp4) || offloads.contains(.udp6) { names.append("USO") }
+    return names.isEmpty ? "virtio header alone" : names.joined(separator: " ")
+  }
+}
+
+/// Compares secrets in a time that depends on their lengths alone.
+func constantTimeEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+  guard left.count == right.count else { return false }
+  var difference: UInt8 = 0
+  for index in left.indices { difference |= left[index] ^ right[index] }
+  return difference == 0
+}

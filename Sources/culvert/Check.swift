@@ -1,0 +1,41 @@
+import ArgumentParser
+import Configuration
+import LinuxIO
+
+struct Check: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check", abstract: "Say what is wrong with configuration files, where, why, and how to mend it.",
+    discussion: """
+      Exit code: 0 good (warnings allowed), 1 errors, 2 a file cannot be read, 3 nothing but parts that are not there yet.
+
+      EXAMPLE
+        culvert check client.yaml
+        culvert check client.yaml --with server.yaml
+        culvert check server.yaml --format json
+      """)
+
+  enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
+
+  @Argument(help: "Configuration files; several are one configuration. `-` is standard input.")
+  var files: [String]
+
+  @Option(
+    name: .customLong("with"), parsing: .upToNextOption, help: "The other end's files: checks both against each other.")
+  var peers: [String] = []
+
+  @Option(help: "text or json.")
+  var format = Format.text
+
+  func run() throws {
+    var loaded = SourceFiles.load(files)
+    if !peers.isEmpty {
+      let other = SourceFiles.load(peers, into: loaded.result.sources)
+      loaded.result = CheckPair.combine(loaded.result, with: other.result)
+      loaded.exitCode =
+        loaded.exitCode == 2 || other.exitCode == 2 ? 2 : loaded.result.diagnostics.exitCode
+    }
+    SourceFiles.printDiagnostics(loaded.result, format: format == .json ? .json : .text, to: .standardOutput)
+    if loaded.exitCode != 0 { throw ExitCode(loaded.exitCode) }
+    if format == .text, loaded.result.diagnostics.isEmpty { print("no problems found") }
+  }
+}

@@ -1,0 +1,35 @@
+import ArgumentParser
+import Lab
+
+struct LabCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "lab", abstract: "Run hosts in namespaces as lab.yaml says, and prove what they do.",
+    discussion: """
+      Needs root. Every host is a child process in its own network and mount namespace; nothing is left behind.
+      Exit code: 0 all proofs hold, 1 one failed, 2 the lab could not run.
+
+      EXAMPLE
+        culvert lab examples/tun-over-icmp6
+      """)
+
+  @Argument(help: "A directory with a lab.yaml.")
+  var directory: String
+
+  func run() throws {
+    let code = Lab.run(directory: directory, executable: "/proc/self/exe")
+    if code != 0 { throw ExitCode(code) }
+  }
+}
+
+/// One host of a lab, started by `culvert lab` itself.
+struct LabHostCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "lab-host", shouldDisplay: false)
+
+  @Argument(parsing: .captureForPassthrough)
+  var arguments: [String] = []
+
+  func run() throws {
+    let code = LabHost.main(arguments: arguments)
+    if code != 0 { throw ExitCode(code) }
+  }
+}
