@@ -39,7 +39,8 @@ public enum ConfigurationLoader {
     report.sources = map
     if readable { Rules.apply(to: configuration, report) }
     return LoadResult(
-      configuration: readable ? configuration : nil, diagnostics: report.diagnostics.inFileOrder(), sources: map)
+      configuration: readable ? configuration : nil,
+      diagnostics: report.diagnostics.inFileOrder().map { $0.keepingQuotes(in: map) }, sources: map)
   }
 
   /// A file that could not be opened, as a diagnostic; `reason` such as "No such file or directory".

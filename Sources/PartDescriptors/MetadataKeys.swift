@@ -85,12 +85,15 @@ extension PartCatalog {
     MetadataKey("netns", .anything, .notYet),
   ]
 
+  /// Keys of a chain's `metadata`: they matter to a group of chains.
+  public static let chainKeys: [MetadataKey] = [
+    MetadataKey("weight", .anything, .notYet),
+    MetadataKey("backup", .anything, .notYet),
+    MetadataKey("maxFails", .anything, .notYet),
+    MetadataKey("failTimeout", .anything, .notYet),
+  ]
+
   /// Keys of a node's `metadata`.
   public static let nodeKeys: [MetadataKey] =
-    hopKeys + [
-      MetadataKey("weight", .anything, .notYet),
-      MetadataKey("backup", .anything, .notYet),
-      MetadataKey("maxFails", .anything, .notYet),
-      MetadataKey("failTimeout", .anything, .notYet),
-    ]
+    hopKeys + chainKeys
 }

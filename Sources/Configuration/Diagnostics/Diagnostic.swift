@@ -91,6 +91,25 @@ public struct Diagnostic: Sendable {
   }
 }
 
+extension Diagnostic {
+  /// A fix that replaces a quoted text keeps its quotes.
+  func keepingQuotes(in sources: SourceMap) -> Diagnostic {
+    guard let fix else { return self }
+    var copy = self
+    let edits = fix.edits.map { edit -> Fix.Edit in
+      guard let first = sources.file(edit.span.file)?.slice(edit.span.start..<edit.span.end).first,
+        first == UInt8(ascii: "\"") || first == UInt8(ascii: "'"), edit.span.end > edit.span.start + 1,
+        !edit.replacement.isEmpty, edit.replacement.utf8.first != first,
+        edit.replacement.utf8.first != UInt8(ascii: "\"")
+      else { return edit }
+      let quote = String(UnicodeScalar(first))
+      return Fix.Edit(edit.span, quote + edit.replacement + quote)
+    }
+    copy.fix = Fix(fix.title, edits, isCertain: fix.isCertain)
+    return copy
+  }
+}
+
 extension [Diagnostic] {
   /// In the order of the files, one for each cause: a second diagnostic of the same code at the same place (an anchor
   /// that is used twice) is left out.

@@ -77,13 +77,14 @@ public struct HandlerConfiguration: Sendable {
   public var authers: [Located<String>]
   public var auth: Credentials?
   public var metadata: Metadata
-  /// Whether `type` was written; without it GOST takes `auto`.
   public var span: SourceSpan
 }
 
 public struct ListenerConfiguration: Sendable {
   public var type: Located<String>
   public var descriptor: PartDescriptor?
+  /// Read for the listeners that bind on the last node of a chain, of which none is there yet.
+  var chain: Located<String>?
   public var tls: TLSConfiguration?
   public var metadata: Metadata
   public var span: SourceSpan

@@ -43,17 +43,18 @@ struct ConfigurationReader {
           Neighbour("listener.metadata", listenerKeys), Neighbour("forwarder", Grammar.forwarder),
         ])
     else { return nil }
+    let isKnown = handlerType.isAvailable && listenerType.isAvailable
     let handlerNode = object.value("handler")
     let listenerNode = object.value("listener")
     let handler = self.handler(
-      handlerNode, handlerType, at: node,
+      handlerNode, handlerType, at: node, isKnown: isKnown,
       [
         Neighbour("handler.metadata", handlerKeys), Neighbour("listener", Grammar.listener),
         Neighbour("service", Grammar.service),
         Neighbour("listener.metadata", listenerKeys), Neighbour("service.metadata", PartCatalog.serviceKeys),
       ], sibling: listenerNode?["metadata"], ("listener.metadata", listenerKeys))
     let listener = self.listener(
-      listenerNode, listenerType, at: node,
+      listenerNode, listenerType, at: node, isKnown: isKnown,
       [
         Neighbour("listener.metadata", listenerKeys), Neighbour("handler", Grammar.handler),
         Neighbour("service", Grammar.service),
@@ -79,10 +80,10 @@ struct ConfigurationReader {
   }
 
   private func handler(
-    _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, _ neighbours: [Neighbour],
+    _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, isKnown: Bool, _ neighbours: [Neighbour],
     sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
   ) -> HandlerConfiguration {
-    let object = read(node, Grammar.handler, neighbours)
+    let object = read(node, Grammar.handler, neighbours, judgesPlacement: isKnown)
     return HandlerConfiguration(
       type: type.name, descriptor: type.descriptor, chain: object?.text("chain"),
       authers: [object?.text("auther")].compactMap { $0 } + (object?.texts("authers") ?? []),
@@ -93,12 +94,12 @@ struct ConfigurationReader {
   }
 
   private func listener(
-    _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, _ neighbours: [Neighbour],
+    _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, isKnown: Bool, _ neighbours: [Neighbour],
     sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
   ) -> ListenerConfiguration {
-    let object = read(node, Grammar.listener, neighbours)
+    let object = read(node, Grammar.listener, neighbours, judgesPlacement: isKnown)
     return ListenerConfiguration(
-      type: type.name, descriptor: type.descriptor, tls: tls(object?.value("tls")),
+      type: type.name, descriptor: type.descriptor, chain: object?.text("chain"), tls: tls(object?.value("tls")),
       metadata: partMetadata(
         object, type, Array(neighbours.dropFirst()), siblings: [(siblingKeys.0, sibling, siblingKeys.1)]),
       span: node?.span ?? startOf(service))
@@ -118,8 +119,11 @@ struct ConfigurationReader {
       let object = read(
         node, Grammar.forwardNode, [Neighbour("chains[].hops[].nodes[]", Grammar.node)])
     else { return nil }
+    // A node that is chosen by a matcher may be named by what matched.
+    let addr =
+      object.text("addr") ?? (node["matcher"] == nil ? required("addr", object) : Located("", at: startOf(node)))
     return ForwardNodeConfiguration(
-      name: object.text("name"), addr: required("addr", object), network: object.text("network"))
+      name: object.text("name"), addr: addr, network: object.text("network"))
   }
 
   // MARK: Chains
@@ -131,7 +135,7 @@ struct ConfigurationReader {
         [Neighbour("hops[]", Grammar.hop), Neighbour("hops[].nodes[]", Grammar.node)])
     else { return nil }
     _ = metadata(
-      object.value("metadata"), [], in: "a chain's metadata",
+      object.value("metadata"), PartCatalog.chainKeys, in: "a chain's metadata",
       [Neighbour("hops[].metadata", PartCatalog.hopKeys), Neighbour("hops[].nodes[].metadata", PartCatalog.nodeKeys)])
     return ChainConfiguration(
       name: object.text("name") ?? Located("", at: startOf(node)),
@@ -176,6 +180,7 @@ struct ConfigurationReader {
     let dialerType = partType(node["dialer"], .dialer, fallback: "tcp", at: node)
     let connectorKeys = connectorType.descriptor?.keys ?? []
     let dialerKeys = dialerType.descriptor?.keys ?? []
+    let isKnown = connectorType.isAvailable && dialerType.isAvailable
     guard
       let object = read(
         node, Grammar.node,
@@ -190,13 +195,13 @@ struct ConfigurationReader {
       [
         Neighbour("connector.metadata", connectorKeys), Neighbour("dialer", Grammar.dialer),
         Neighbour("dialer.metadata", dialerKeys), Neighbour("node", Grammar.node),
-      ])
+      ], judgesPlacement: isKnown)
     let dialerNode = read(
       object.value("dialer"), Grammar.dialer,
       [
         Neighbour("dialer.metadata", dialerKeys), Neighbour("connector", Grammar.connector),
         Neighbour("connector.metadata", connectorKeys), Neighbour("node", Grammar.node),
-      ])
+      ], judgesPlacement: isKnown)
     let metadata = self.metadata(
       object.value("metadata"), PartCatalog.nodeKeys, in: "a node's metadata",
       [
@@ -234,6 +239,8 @@ struct ConfigurationReader {
   struct PartType {
     let name: Located<String>
     let descriptor: PartDescriptor?
+
+    var isAvailable: Bool { descriptor?.availability == .available }
   }
 
   /// The type of a part, looked up; unknown and not-yet types are reported once, here.
@@ -282,7 +289,6 @@ struct ConfigurationReader {
   }
 
   private func unknownPart(_ name: Located<String>, _ kind: PartKind) -> Diagnostic {
-    let article = "a"
     let shown = printable(name.value)
     let others = PartKind.allCases.filter { $0 != kind && PartCatalog.find($0, name.value) != nil }
     // Between equally near names the ones that run come first.
@@ -291,8 +297,8 @@ struct ConfigurationReader {
       ?? NearNames.best(for: name.value, among: PartCatalog.names(kind))
     if let other = others.first, near == nil || name.value.count <= 4 {
       return Diagnostic(
-        .unknownPart, "`\(shown)` is \(article) \(other.rawValue), not \(article) \(kind.rawValue)",
-        at: .init(name.span, "not \(article) \(kind.rawValue)"),
+        .unknownPart, "`\(shown)` is a \(other.rawValue), not a \(kind.rawValue)",
+        at: .init(name.span, "not a \(kind.rawValue)"),
         help: ["the \(kind.rawValue)s that Culvert has are \(quotedList(available(kind)))"])
     }
     return Diagnostic(
@@ -403,8 +409,11 @@ struct ConfigurationReader {
 
   // MARK: Smaller blocks
 
-  private func read(_ node: YAMLNode?, _ shape: Shape, _ neighbours: [Neighbour] = []) -> ObjectReader? {
-    ObjectReader(node, shape, report, isJSON: isJSON, neighbours: neighbours)
+  private func read(
+    _ node: YAMLNode?, _ shape: Shape, _ neighbours: [Neighbour] = [], judgesPlacement: Bool = true
+  ) -> ObjectReader? {
+    ObjectReader(
+      node, shape, report, isJSON: isJSON, neighbours: neighbours, judgesPlacement: judgesPlacement)
   }
 
   private func credentials(_ node: YAMLNode?) -> Credentials? {
@@ -412,6 +421,7 @@ struct ConfigurationReader {
       let object = read(node, Grammar.auth, [Neighbour("handler", Grammar.handler)])
     else { return nil }
     guard let username = object.text("username"), !username.value.isEmpty else {
+      if node["file"] != nil { return nil }
       if object.value("username")?.scalar != nil || !object.has("username") {
         report.add(
           Diagnostic(

@@ -96,7 +96,7 @@ enum Grammar {
     "a forwarder's node", "name addr network",
     notYet: "bypass bypasses matcher http tls probe filter protocol host path auth metadata")
 
-  static let chain = Shape("a chain", "name hops metadata")
+  static let chain = Shape("a chain", "name hops metadata", notYet: "selector")
 
   static let hop = Shape(
     "a hop", "name selector nodes metadata interface sockopts",

@@ -20,9 +20,13 @@ struct ObjectReader {
 
   var span: SourceSpan { node.span }
 
+  /// `judgesPlacement` is false for a part that is not there yet: what it would do with a key is not known here.
   /// `nil` when the node is not a mapping (reported) or null. `neighbours` are places that a stray key may have been
   /// meant for, the likeliest first.
-  init?(_ node: YAMLNode?, _ shape: Shape, _ report: Report, isJSON: Bool, neighbours: [Neighbour] = []) {
+  init?(
+    _ node: YAMLNode?, _ shape: Shape, _ report: Report, isJSON: Bool, neighbours: [Neighbour] = [],
+    judgesPlacement: Bool = true
+  ) {
     guard let node, !node.isNull else { return nil }
     guard let mapping = node.mapping else {
       report.add(
@@ -36,10 +40,10 @@ struct ObjectReader {
     self.shape = shape
     self.report = report
     self.isJSON = isJSON
-    for entry in mapping { take(entry, neighbours) }
+    for entry in mapping { take(entry, neighbours, judgesPlacement) }
   }
 
-  private mutating func take(_ entry: YAMLEntry, _ neighbours: [Neighbour]) {
+  private mutating func take(_ entry: YAMLEntry, _ neighbours: [Neighbour], _ judgesPlacement: Bool) {
     guard let field = shape.field(entry.name) else {
       report.add(Self.unknown(entry, in: shape.title, known: shape.names, neighbours: neighbours))
       return
@@ -52,7 +56,8 @@ struct ObjectReader {
       if entry.value.isEmpty || entry.value.scalar?.bool == false || entry.value.scalar?.int == 0 { return }
       report.add(Self.notYet(entry, field.name, in: shape.title))
     case .belongs(let place, let why):
-      if entry.value.isEmpty { return }
+      entries[field.name] = entry
+      if entry.value.isEmpty || !judgesPlacement { return }
       report.add(
         Diagnostic(
           .misplacedKey, "`\(field.name)` has no effect in \(shape.title); it belongs in `\(place)`",

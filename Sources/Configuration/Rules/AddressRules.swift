@@ -28,7 +28,7 @@ struct AddressRules {
       return
     }
     guard
-      let address = checked(addr, needsHost: false, defaultPort: listener.portMeaning == .echoIdentifier ? "0" : nil)
+      let address = checked(addr, defaultPort: listener.portMeaning == .echoIdentifier ? "0" : nil)
     else { return }
     if let literal = address.literal, let family = listener.family, literal.canonical.family != family {
       familyError(addr, literal, listener, service.listener.type)
@@ -68,7 +68,7 @@ struct AddressRules {
   private func dialled(_ node: NodeConfiguration) {
     guard let dialer = node.dialer.descriptor, dialer.isAvailable, !node.addr.value.isEmpty else { return }
     let isEcho = dialer.portMeaning == .echoIdentifier
-    guard let address = checked(node.addr, needsHost: isEcho, defaultPort: isEcho ? "0" : nil) else { return }
+    guard let address = checked(node.addr, defaultPort: isEcho ? "0" : nil) else { return }
     if address.port == 0, !isEcho {
       report.add(
         Diagnostic(
@@ -100,7 +100,7 @@ struct AddressRules {
           help: ["for a TUN server write its port: `\(printable(node.addr.value)):8421`"]))
       return
     }
-    guard let address = checked(node.addr, needsHost: false, defaultPort: nil) else { return }
+    guard let address = checked(node.addr, defaultPort: nil) else { return }
     if address.port == 0 {
       report.add(
         Diagnostic(
@@ -127,8 +127,8 @@ struct AddressRules {
 
   // MARK: Reading an address
 
-  private func checked(_ addr: Located<String>, needsHost: Bool, defaultPort: String?) -> HostPort? {
-    switch AddressText.read(addr.value, needsHost: needsHost) {
+  private func checked(_ addr: Located<String>, defaultPort: String?) -> HostPort? {
+    switch AddressText.read(addr.value) {
     case .success(let address): return address
     case .failure(let problem):
       var fix = problem.replacement.map { Diagnostic.Fix.replace(addr.span, with: $0, "write `\(printable($0))`") }

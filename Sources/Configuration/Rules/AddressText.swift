@@ -10,7 +10,7 @@ enum AddressText {
     var isMissingPort = false
   }
 
-  static func read(_ text: String, needsHost: Bool) -> Result<HostPort, Problem> {
+  static func read(_ text: String) -> Result<HostPort, Problem> {
     if let scheme = text.range(ofScheme: "://") {
       let rest = String(text[scheme...])
       return .failure(
@@ -25,9 +25,6 @@ enum AddressText {
           help: ["write \(literal.family == .ipv6 ? "`[\(text)]:PORT`" : "`\(text):PORT`")"], isMissingPort: true))
     }
     guard let address = HostPort(text) else { return .failure(unreadable(text)) }
-    if needsHost, address.host.isEmpty {
-      return .failure(Problem(label: "the host is missing", help: ["write the node's name or address before the `:`"]))
-    }
     if let problem = hostProblem(address) { return .failure(problem) }
     return .success(address)
   }

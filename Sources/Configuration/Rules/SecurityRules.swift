@@ -16,13 +16,17 @@ struct SecurityRules {
     }
     for auther in configuration.authers { users(auther) }
     for service in configuration.services {
-      guard let listener = service.listener.descriptor, listener.isAvailable, let tls = service.listener.tls else {
+      guard let listener = service.listener.descriptor, listener.isAvailable,
+        service.handler.descriptor?.isAvailable == true, let tls = service.listener.tls
+      else {
         continue
       }
       block(tls, of: listener, type: service.listener.type, isServer: true)
     }
     for node in configuration.allNodes {
-      guard let dialer = node.dialer.descriptor, dialer.isAvailable, let tls = node.dialer.tls else { continue }
+      guard let dialer = node.dialer.descriptor, dialer.isAvailable, node.connector.descriptor?.isAvailable == true,
+        let tls = node.dialer.tls
+      else { continue }
       block(tls, of: dialer, type: node.dialer.type, isServer: false)
     }
     if let tls = configuration.tls { certificate(tls, isServer: true) }

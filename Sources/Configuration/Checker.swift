@@ -1,0 +1,62 @@
+import Values
+
+/// What `culvert check` does, and `run`, `reload` and `lab` before they do anything: files, other ends and the host in,
+/// one ordered list of diagnostics out.
+public enum Checker {
+  public typealias File = (name: String, bytes: [UInt8])
+
+  /// - Parameters:
+  ///   - files: one configuration.
+  ///   - peers: the files of other ends, each a configuration of its own.
+  ///   - host: facts about this host, where somebody looked.
+  public static func check(_ files: [File], with peers: [File] = [], host: HostFacts? = nil) -> CheckReport {
+    let own = ConfigurationLoader.load(sources: files)
+    var map = own.sources
+    var diagnostics = own.diagnostics
+    var others: [Configuration] = []
+    for peer in peers {
+      let result = ConfigurationLoader.load(sources: [peer], into: map)
+      map = result.sources
+      // The other end may be GOST: what Culvert lacks, or warns of, is not that file's fault here.
+      diagnostics += result.diagnostics.filter { $0.severity == .error }
+      if let configuration = result.configuration { others.append(configuration) }
+    }
+    if let configuration = own.configuration {
+      if let host { diagnostics += checkHost(configuration, host) }
+      let pair = checkPair(configuration, others)
+      // A part that the other end needs changed is not worth a "not yet" as well.
+      let places = Set(pair.filter { $0.severity == .error }.compactMap(\.primary?.span))
+      diagnostics.removeAll { $0.severity == .notYet && $0.primary.map { places.contains($0.span) } == true }
+      diagnostics += pair
+    }
+    return CheckReport(
+      configuration: own.configuration, diagnostics: diagnostics.inFileOrder().map { $0.keepingQuotes(in: map) },
+      sources: map)
+  }
+
+  /// What the files of two or more ends say about each other.
+  public static func checkPair(_ own: Configuration, _ peers: [Configuration]) -> [Diagnostic] {
+    guard !peers.isEmpty else { return [] }
+    let report = Report()
+    PairRules(ends: [own] + peers, report: report).apply()
+    return report.diagnostics
+  }
+
+  /// What a configuration and this host say about each other.
+  public static func checkHost(_ configuration: Configuration, _ host: HostFacts) -> [Diagnostic] {
+    let report = Report()
+    HostRules(configuration: configuration, host: host, report: report).apply()
+    return report.diagnostics
+  }
+}
+
+public struct CheckReport: Sendable {
+  public var configuration: Configuration?
+  public var diagnostics: [Diagnostic]
+  public var sources: SourceMap
+
+  /// 0 good, 1 errors, 2 unreadable, 3 only "not yet".
+  public var exitCode: Int32 { diagnostics.exitCode }
+
+  public var mayRun: Bool { exitCode == 0 && configuration != nil }
+}
