@@ -42,6 +42,46 @@ ssize_t culvert_netlink_receive(int descriptor, void *bytes, size_t capacity);
 /* "EPERM" for EPERM, or "error 4711". */
 const char *culvert_errno_name(int code);
 
+/* How a child process starts, in this process's environment. Descriptors of -1 are /dev/null, `control` becomes descriptor 3 of the child unless it
+ * is -1, and all others close. */
+struct culvert_launch {
+  const char *path;
+  char *const *arguments;
+  int input;
+  int output;
+  int error;
+  int control;
+  /* CLONE_NEW flags: the child is born into new namespaces of these kinds. */
+  uint64_t namespaces;
+  /* Sent to the child when the thread that starts it ends; 0 for none. */
+  int death_signal;
+};
+
+enum {
+  CULVERT_NEW_MOUNTS = 0x00020000,
+  CULVERT_NEW_HOSTNAME = 0x04000000,
+  CULVERT_NEW_IPC = 0x08000000,
+  CULVERT_NEW_PROCESSES = 0x20000000,
+  CULVERT_NEW_NETWORK = 0x40000000,
+};
+
+/* Starts a program in a session of its own, with default signal handling. Returns its process id. */
+int culvert_launch(const struct culvert_launch *launch);
+
+int culvert_make_mounts_private(void);
+int culvert_mount(const char *what, const char *where, const char *kind, const char *options);
+int culvert_bind_mount(const char *what, const char *where);
+int culvert_set_hostname(const char *name);
+
+/* An anonymous file in memory. */
+int culvert_memory_file(const char *name);
+
+/* A socket that sees every frame of an interface, both ways, with a virtio header before each: 10 bytes that tell how
+ * many segments an offloaded frame stands for. Nonblocking. */
+int culvert_packet_open(int interface);
+/* Frames that the socket had no room for since the last call. */
+int culvert_packet_drops(int descriptor);
+
 int culvert_unshare_network(void);
 int culvert_enter_network(int descriptor);
 
