@@ -73,7 +73,7 @@ let package = Package(
     tests("HouseTests", []),
     tests("ValuesTests", ["Values"]),
     tests("ProtocolTests", ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink"]),
-    tests("PacketOffloadTests", ["Values", "PacketOffload"]),
+    tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
     tests("LinuxTests", ["Values", "LinuxIO", "LinuxNet", "CLinux"]),
     tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"]),

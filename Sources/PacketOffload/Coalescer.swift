@@ -16,7 +16,8 @@ import Values
 /// - A run only takes what segmentation would give back, byte for byte (but for the identification of packets with
 ///   DF, which means nothing: RFC 6864), with right checksums. A packet with a wrong one passes alone and untouched, so that
 ///   the host sees and counts it. The first packet of a run is only verified when a second wants to join.
-/// - A shorter packet or one with PSH ends the run; 65,535 bytes and `maximumRun` packets limit it.
+/// - A shorter packet or one with PSH ends the run; 65,535 bytes and `maximumRun` packets (for UDP
+///   `maximumUDPRun`) limit it.
 ///
 /// Nothing is kept from one batch to the next but buffers and counters, so no packet ever waits.
 ///
@@ -26,6 +27,9 @@ import Values
 public struct Coalescer: ~Copyable {
   /// The most packets in one run: with the headers' two pieces well under the 1,024 pieces that `writev` takes.
   public static let maximumRun = 512
+  /// The same for UDP: the kernel refuses super-packets of more than `UDP_MAX_SEGMENTS` (linux/udp.h), which is 128
+  /// now and was 64.
+  public static let maximumUDPRun = 64
   /// A flow that finds so many places of the table taken passes unmerged.
   static let maximumProbes = 8
 
@@ -217,7 +221,7 @@ extension Coalescer {
     guard run.pointee.isOpen else { return false }
     let total = Int(run.pointee.headers) &+ Int(run.pointee.payload) &+ segment.payload
     guard segment.continues(head(of: index, batch), run.pointee), total <= IPField.maximumPacket,
-      run.pointee.packets < Int32(Coalescer.maximumRun)
+      run.pointee.packets < Int32(segment.isTCP ? Coalescer.maximumRun : Coalescer.maximumUDPRun)
     else {
       run.pointee.isOpen = false
       return false
