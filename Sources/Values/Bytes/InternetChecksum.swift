@@ -50,8 +50,7 @@ public struct InternetChecksum: Sendable {
     guard let base = bytes.baseAddress else { return }
     var offset = 0
     let count = bytes.count
-    // Safe: every load and store below is inside `count`; `storeBytes` of a trivial type asks
-    // for no alignment.
+    // Safe: every load and store below is inside `count`; `storeBytes` of a trivial type asks for no alignment.
     var total: UInt64 = 0
     if count >= 64 {
       var whole = SIMD8<UInt64>()
