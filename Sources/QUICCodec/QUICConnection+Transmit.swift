@@ -20,7 +20,7 @@ extension QUICConnection {
     let largest = min(max(ngtcp2_conn_get_max_tx_udp_payload_size(conn), usual), buffer.count)
     guard usual <= buffer.count else { return nil }
     let limit = min(buffer.count, max(ngtcp2_conn_get_send_quantum(conn), usual), 65_000)
-    releaseWaiting(conn)
+    releaseWaiting()
 
     var used = 0
     var segment = 0
@@ -64,8 +64,10 @@ extension QUICConnection {
       while let datagram = outgoingDatagrams.first() {
         var vector = ngtcp2_vec(base: Self.mutable(datagram.baseAddress), len: datagram.count)
         var accepted: Int32 = 0
+        // The library asserts that a vector is not empty.
+        let count = datagram.count > 0 ? 1 : 0
         let written = culvert_write_datagram(
-          conn, path.path, &info, bytes, room, &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, &vector, 1, ts)
+          conn, path.path, &info, bytes, room, &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, &vector, count, ts)
         // A packet may go out without the datagram, which is then tried again in the next.
         let refused = written == Int(NGTCP2_ERR_INVALID_STATE) || written == Int(NGTCP2_ERR_INVALID_ARGUMENT)
         let hopeless = written == 0 && datagram.count > (maximumDatagramSize ?? 0)
@@ -98,8 +100,11 @@ extension QUICConnection {
     )
     let count = second.count > 0 ? 2 : first.count > 0 ? 1 : 0
     var taken = -1
-    let written = withUnsafePointer(to: &vectors.0) { start in
-      culvert_write_stream(conn, path.path, &info, target, room, &taken, flags, stream.id, start, count, ts)
+    // The pointer must cover both vectors: one to the first alone lets the optimiser leave the second unwritten.
+    let written = withUnsafePointer(to: &vectors) { both in
+      both.withMemoryRebound(to: ngtcp2_vec.self, capacity: 2) { start in
+        culvert_write_stream(conn, path.path, &info, target, room, &taken, flags, stream.id, start, count, ts)
+      }
     }
     if taken >= 0 {
       stream.sent &+= UInt64(taken)
@@ -112,7 +117,7 @@ extension QUICConnection {
     case NGTCP2_ERR_STREAM_DATA_BLOCKED:
       withdraw(stream)
       stream.isBlocked = true
-      if ngtcp2_conn_get_max_data_left(conn) == 0 { waiting.append(stream) }
+      waiting.append(stream)
       return nil
     case NGTCP2_ERR_STREAM_SHUT_WR, NGTCP2_ERR_STREAM_NOT_FOUND:
       withdraw(stream)
@@ -133,9 +138,12 @@ extension QUICConnection {
     return ready[turn]
   }
 
-  /// Streams that waited for the connection's window try again when it grew.
-  private func releaseWaiting(_ conn: OpaquePointer) {
-    guard !waiting.isEmpty, ngtcp2_conn_get_max_data_left(conn) > 0 else { return }
+  /// Streams that waited try again after something came. ngtcp2 says nothing when the connection's window grows, nor
+  /// when the other end stops a stream that has nothing in flight: only trying tells.
+  private func releaseWaiting() {
+    guard retriesWaiting else { return }
+    retriesWaiting = false
+    guard !waiting.isEmpty else { return }
     let released = waiting
     waiting.removeAll(keepingCapacity: true)
     for stream in released {
