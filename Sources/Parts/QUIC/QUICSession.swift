@@ -47,7 +47,8 @@ final class QUICSession {
       if isCulvert, connection.isClient { openLink() }
       connected?()
     case .streamOpened(let id):
-      if isCulvert, !connection.isClient, link == nil {
+      // The link is stream 0, whichever stream the first packet mentions first.
+      if isCulvert, !connection.isClient, id == 0 {
         link = QUICLink(stream: makeStream(id), session: self)
       } else {
         streamArrived?(makeStream(id))
