@@ -119,13 +119,6 @@ private func setStreamCallbacks(_ callbacks: inout ngtcp2_callbacks) {
     owner.transportClosed(stream)
     return 0
   }
-  callbacks.extend_max_stream_data = { _, _, _, user, streamUser in
-    guard let owner = connection(user), let stream = stream(streamUser), stream.isBlocked else { return 0 }
-    owner.waiting.removeAll { $0 === stream }
-    stream.isBlocked = false
-    owner.enqueue(stream)
-    return 0
-  }
 }
 
 extension QUICConnection {

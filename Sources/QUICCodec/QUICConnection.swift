@@ -56,8 +56,10 @@ public final class QUICConnection {
   /// Streams with something to send, taken in turns.
   var ready: [QUICStream] = []
   var turn = 0
-  /// Streams that wait for the connection's flow control.
+  /// Streams that wait for flow control, their own or the connection's.
   var waiting: [QUICStream] = []
+  /// Something came since the waiting ones were tried: room, or the news that nobody wants their bytes.
+  var retriesWaiting = false
   var outgoingDatagrams: DatagramQueue
   var incomingDatagrams: DatagramQueue
 
@@ -184,6 +186,7 @@ public final class QUICConnection {
     let result = culvert_read_packet(
       conn, receivePath.path, UInt32(ecn & 3), bytes.assumingMemoryBound(to: UInt8.self), datagram.count, ts)
     if ngtcp2_conn_get_handshake_completed(conn) != 0 || !isClient { heardAnything = true }
+    retriesWaiting = true
     if result != 0 { end(with: result, ts) }
     if remote != remoteEndpoint || pathMayHaveChanged { followPath() }
   }
@@ -191,7 +194,10 @@ public final class QUICConnection {
   /// Call when `nextDeadline` has come; earlier or later does no harm.
   public func handleTimeout(at now: Instant) {
     let ts = tick(now)
-    guard let conn else { return }
+    guard let conn else {
+      if let end = finishedAt, ts >= end { finishedAt = nil }
+      return
+    }
     defer { host?.touch(self) }
     let result = ngtcp2_conn_handle_expiry(conn, ts)
     if result != 0 { end(with: result, ts) }
@@ -205,7 +211,9 @@ public final class QUICConnection {
       return Instant(nanoseconds: Int64(clamping: finishedAt))
     }
     let expiry = ngtcp2_conn_get_expiry(conn)
-    return expiry == .max ? nil : Instant(nanoseconds: Int64(clamping: expiry))
+    // Some of ngtcp2's timers are over only after their instant, not at it: without the one nanosecond a clock that
+    // jumps from deadline to deadline, such as a simulator's, would stand still.
+    return expiry == .max ? nil : Instant(nanoseconds: Int64(clamping: expiry &+ 1))
   }
 
   /// Whether the connection is over and its last words need no repeating any more: it can be forgotten.

@@ -2,6 +2,7 @@
 /// a seed, so that a failing run is the same run again.
 import QUICCodec
 import TLSCodec
+import Testing
 import Values
 
 /// A small generator whose whole state is its seed.
@@ -64,6 +65,8 @@ final class SimulatedWire {
   private var flights: [Flight] = []
   private var generator: SeededGenerator
   private var order = 0
+  private var instant = Instant(nanoseconds: 0)
+  private var sentInInstant = 0
   private var linkFree: [Endpoint: Int64] = [:]
   private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 64)
 
@@ -90,7 +93,13 @@ final class SimulatedWire {
   @discardableResult
   func run(for limit: TimeSpan = .seconds(60), until done: () -> Bool = { false }) -> Bool {
     let end = now + limit
+    var rounds = 0
     while true {
+      rounds += 1
+      guard rounds < 500_000 else {
+        Issue.record("half a million steps without an end, at \(now.nanoseconds)")
+        return false
+      }
       pump()
       if done() { return true }
       var next = flights.map(\.at).min() ?? .max
@@ -121,6 +130,7 @@ final class SimulatedWire {
         while let transmit = client.pollTransmit(into: buffer, at: now) {
           busy = true
           send(transmit)
+          if tooBusy() { return }
         }
       }
       while let news = endpoint?.pollEvent() {
@@ -132,8 +142,21 @@ final class SimulatedWire {
       while let transmit = endpoint?.pollTransmit(into: buffer, at: now) {
         busy = true
         send(transmit)
+        if tooBusy() { return }
       }
     }
+  }
+
+  /// A machine that sends without end in one instant is a fault, not a reason to hang.
+  private func tooBusy() -> Bool {
+    if instant != now {
+      instant = now
+      sentInInstant = 0
+    }
+    sentInInstant += 1
+    guard sentInInstant > 50_000 else { return false }
+    if sentInInstant == 50_001 { Issue.record("50000 sends in one instant") }
+    return true
   }
 
   private func send(_ transmit: QUICTransmit) {
