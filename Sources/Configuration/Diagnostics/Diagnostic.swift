@@ -92,17 +92,21 @@ public struct Diagnostic: Sendable {
 }
 
 extension Diagnostic {
-  /// A fix that replaces a quoted text keeps its quotes.
+  /// A fix that replaces a quoted text keeps its quotes, and one that would begin with a bracket gets some.
   func keepingQuotes(in sources: SourceMap) -> Diagnostic {
     guard let fix else { return self }
     var copy = self
     let edits = fix.edits.map { edit -> Fix.Edit in
       guard let first = sources.file(edit.span.file)?.slice(edit.span.start..<edit.span.end).first,
-        first == UInt8(ascii: "\"") || first == UInt8(ascii: "'"), edit.span.end > edit.span.start + 1,
+        first == UInt8(ascii: "\"") || first == UInt8(ascii: "'") || edit.replacement.hasPrefix("["),
+        edit.span.end > edit.span.start + 1,
         !edit.replacement.isEmpty, edit.replacement.utf8.first != first,
         edit.replacement.utf8.first != UInt8(ascii: "\"")
       else { return edit }
-      let quote = String(UnicodeScalar(first))
+      // A plain value that begins with a bracket would be a list.
+      let isQuoted = first == UInt8(ascii: "\"") || first == UInt8(ascii: "'")
+      guard isQuoted || edit.replacement.contains("]:") else { return edit }
+      let quote = isQuoted ? String(UnicodeScalar(first)) : "\""
       return Fix.Edit(edit.span, quote + edit.replacement + quote)
     }
     copy.fix = Fix(fix.title, edits, isCertain: fix.isCertain)

@@ -17,9 +17,7 @@ public struct DiagnosticRenderer: Sendable {
 
   /// All of them with blank lines between, then one line that counts them.
   public func render(_ diagnostics: [Diagnostic]) -> String {
-    var text = diagnostics.map { render($0) + "\n" }.joined()
-    if let summary = summary(diagnostics) { text += summary + "\n" }
-    return text
+    (diagnostics.map(render) + [summary(diagnostics).map { $0 + "\n" }].compactMap { $0 }).joined(separator: "\n")
   }
 
   /// One diagnostic, ending with a newline.
@@ -202,54 +200,70 @@ public struct DiagnosticRenderer: Sendable {
   private func preview(_ fix: Diagnostic.Fix, gutter: Int) -> [String] {
     let pad = String(repeating: " ", count: gutter)
     var rows = ["\(paint("help", .help))\(paint(": " + fix.title, .bold))"]
-    guard let first = fix.edits.first, let source = sources.file(first.span.file) else { return rows }
     rows.append("\(pad) \(paint("|", .gutter))")
-    for edit in fix.edits.sorted(by: { $0.span.start < $1.span.start }) {
-      guard let file = sources.file(edit.span.file) else { continue }
-      if edit.span.file != source.id {
+    var rest = fix.edits.sorted { ($0.span.file, $0.span.start) < ($1.span.file, $1.span.start) }[...]
+    var previous = fix.edits.first?.span.file
+    while let first = rest.first, let file = sources.file(first.span.file) {
+      if first.span.file != previous {
         rows.append("\(pad)\(paint(":::", .gutter)) \(printable(file.name, limit: 200))")
       }
-      rows += patched(file, edit, gutter: gutter)
+      previous = first.span.file
+      let number = file.position(at: first.span.start).line
+      let onLine = rest.prefix { $0.span.file == file.id && file.position(at: $0.span.start).line == number }
+      rows += patched(file, number, Array(onLine), gutter: gutter)
+      rest = rest.dropFirst(onLine.count)
     }
     return rows
   }
 
-  private func patched(_ source: SourceFile, _ edit: Diagnostic.Fix.Edit, gutter: Int) -> [String] {
-    let number = source.position(at: edit.span.start).line
+  /// A line as it will be, with marks below what is new.
+  private func patched(_ source: SourceFile, _ number: Int, _ edits: [Diagnostic.Fix.Edit], gutter: Int) -> [String] {
     guard let line = source.line(number) else { return [] }
     let pad = String(repeating: " ", count: gutter)
-    let end = max(edit.span.start, min(edit.span.end, line.upperBound))
-    var bytes = Array(source.slice(line.lowerBound..<edit.span.start))
-    let start = bytes.count
-    bytes += Array(edit.replacement.utf8)
-    bytes += Array(source.slice(end..<line.upperBound))
-    let concealed = source.concealed.compactMap { range -> Range<Int>? in
-      guard range.lowerBound >= line.lowerBound, range.upperBound <= line.upperBound else { return nil }
-      if range.upperBound <= edit.span.start {
-        return range.lowerBound - line.lowerBound..<range.upperBound - line.lowerBound
+    var bytes: [UInt8] = []
+    var concealed: [Range<Int>] = []
+    var changed: [Range<Int>] = []
+    var position = line.lowerBound
+    func keep(to end: Int) {
+      let end = max(position, min(end, line.upperBound))
+      for range in source.concealed {
+        let kept = range.clamped(to: position..<end)
+        if !kept.isEmpty {
+          let shift = bytes.count - position
+          concealed.append(kept.lowerBound + shift..<kept.upperBound + shift)
+        }
       }
-      let shift = start + edit.replacement.utf8.count - (end - line.lowerBound)
-      return range.lowerBound >= end
-        ? range.lowerBound - line.lowerBound + shift..<range.upperBound - line.lowerBound + shift : nil
+      bytes += source.slice(position..<end)
+      position = end
     }
+    for edit in edits {
+      keep(to: edit.span.start)
+      changed.append(bytes.count..<bytes.count + edit.replacement.utf8.count)
+      bytes += Array(edit.replacement.utf8)
+      position = max(position, min(edit.span.end, line.upperBound))
+    }
+    keep(to: line.upperBound)
+
     var rows: [String] = []
     var offset = 0
     for (index, text) in bytes.split(separator: 0x0A, omittingEmptySubsequences: false).prefix(8).enumerated() {
       let range = offset..<offset + text.count
       let cells = LineCells(bytes: bytes[range], base: offset, concealed: concealed)
-      let changed = (start..<start + edit.replacement.utf8.count).clamped(to: range)
-      let from = cells.column(at: changed.lowerBound)
-      let to = cells.column(at: changed.upperBound)
-      let window = cells.window(start: from, end: to, width: room(gutter))
+      let marks = changed.map { $0.clamped(to: range) }.filter { piece in !bytes[piece].allSatisfy { $0 == 0x20 } }
+        .map { cells.column(at: $0.lowerBound)..<cells.column(at: $0.upperBound) }.filter { !$0.isEmpty }
+      let window = cells.window(
+        start: marks.first?.lowerBound ?? 0, end: marks.last?.upperBound ?? 0, width: room(gutter))
       let label = String(number + index)
       let shown = cells.visible(from: window, width: room(gutter))
-      rows.append(
-        "\(String(repeating: " ", count: max(0, gutter - label.count)))\(paint(label + " |", .gutter)) \(shown)")
-      if to > from {
-        let marks = String(repeating: "~", count: min(to - from, room(gutter)))
-        let indent = String(repeating: " ", count: max(0, from - window))
-        rows.append("\(pad) \(paint("|", .gutter)) \(indent)\(paint(marks, .help))")
+      let space = String(repeating: " ", count: max(0, gutter - label.count))
+      rows.append("\(space)\(paint(label + " |", .gutter)) \(shown)")
+      var underline = ""
+      for mark in marks where mark.lowerBound - window < room(gutter) {
+        underline += String(repeating: " ", count: max(0, mark.lowerBound - window - underline.count))
+        underline += String(
+          repeating: "~", count: max(0, min(mark.upperBound - window, room(gutter)) - underline.count))
       }
+      if !underline.isEmpty { rows.append("\(pad) \(paint("|", .gutter)) \(paint(underline, .help))") }
       offset += text.count + 1
     }
     return rows

@@ -22,9 +22,9 @@ struct LineCells {
   init(bytes: ArraySlice<UInt8>, base: Int, concealed: [Range<Int>]) {
     end = base + bytes.count
     let line = Array(bytes)
-    let hidden =
+    let hidden = Self.joined(
       concealed.filter { $0.lowerBound < base + line.count && $0.upperBound > base }
-      + SecretText.ranges(in: line).map { $0.lowerBound + base..<$0.upperBound + base }
+        + SecretText.ranges(in: line).map { $0.lowerBound + base..<$0.upperBound + base })
     var offset = base
     for scalar in String(decoding: line, as: UTF8.self).unicodeScalars {
       let length = UTF8.width(scalar)
@@ -40,6 +40,19 @@ struct LineCells {
       }
       offset += length
     }
+  }
+
+  /// Ranges that touch or overlap as one, so that each secret is one run of asterisks.
+  private static func joined(_ ranges: [Range<Int>]) -> [Range<Int>] {
+    var result: [Range<Int>] = []
+    for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+      if let last = result.last, range.lowerBound <= last.upperBound {
+        result[result.count - 1] = last.lowerBound..<max(last.upperBound, range.upperBound)
+      } else {
+        result.append(range)
+      }
+    }
+    return result
   }
 
   private mutating func append(_ text: String, _ cellCount: Int, _ offset: Int) {

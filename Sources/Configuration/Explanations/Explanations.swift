@@ -113,7 +113,10 @@ enum ExampleFile {
     addr: String = "relay.example.com:8443", connector: String = "relay", connectorLines: [String] = [],
     dialer: String = "tls", dialerLines: [String] = []
   ) -> [String] {
-    ["chains:", "- name: out", "  hops:", "  - nodes:", "    - addr: \(addr)", "      connector:", "        type: \(connector)"]
+    [
+      "chains:", "- name: out", "  hops:", "  - nodes:", "    - addr: \(addr)", "      connector:",
+      "        type: \(connector)",
+    ]
       + connectorLines.map { "        " + $0 } + ["      dialer:", "        type: \(dialer)"]
       + dialerLines.map { "        " + $0 }
   }

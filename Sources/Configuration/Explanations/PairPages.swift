@@ -2,7 +2,8 @@
 extension Explanations {
   private static let server = ExampleFile.server() + "\n" + ExampleFile.relay().replacing("services:\n", "")
 
-  private static func client(_ chain: [String], net: String = "10.0.0.2/24", target: String = "10.0.0.1:8421") -> String {
+  private static func client(_ chain: [String], net: String = "10.0.0.2/24", target: String = "10.0.0.1:8421") -> String
+  {
     ExampleFile.client(net: net, target: target, chain: chain)
   }
 
@@ -17,17 +18,23 @@ extension Explanations {
       right: .init(client(ExampleFile.chain()), with: server)),
     Explanation(
       .peerHasNoListener, "nobody at the other end listens",
-      ["A dialer reaches a listener of the same type: `icmp6` reaches `icmp6`, `tls` reaches `tls`. The other end's file has none of the client's type."],
+      [
+        "A dialer reaches a listener of the same type: `icmp6` reaches `icmp6`, `tls` reaches `tls`. The other end's file has none of the client's type."
+      ],
       wrong: .init(client(ExampleFile.chain(dialer: "quic")), with: server),
       right: .init(client(ExampleFile.chain()), with: server)),
     Explanation(
       .peerListensElsewhere, "another port at the other end",
-      ["The other end listens with the right type and at another port. If a router between the two translates ports this is as it should be, and the check cannot know."],
+      [
+        "The other end listens with the right type and at another port. If a router between the two translates ports this is as it should be, and the check cannot know."
+      ],
       wrong: .init(client(ExampleFile.chain(addr: "relay.example.com:443")), with: server),
       right: .init(client(ExampleFile.chain()), with: server)),
     Explanation(
       .peerAuthentication, "the other end asks for other credentials",
-      ["The node asks for a user name and a password. The client sends none, or a user that the node does not know, or another password."],
+      [
+        "The node asks for a user name and a password. The client sends none, or a user that the node does not know, or another password."
+      ],
       wrong: .init(
         client(ExampleFile.chain()),
         with: ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: x"])),
@@ -36,17 +43,23 @@ extension Explanations {
         with: ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: x"]))),
     Explanation(
       .sameInnerAddress, "one inner address at two ends",
-      ["Both ends of a tunnel, or two clients of one server, have the same inner address. A server ignores a client that announces the server's own address, and says nothing."],
+      [
+        "Both ends of a tunnel, or two clients of one server, have the same inner address. A server ignores a client that announces the server's own address, and says nothing."
+      ],
       wrong: .init(client(ExampleFile.chain(), net: "10.0.0.1/24", target: "127.0.0.1:8421"), with: server),
       right: .init(client(ExampleFile.chain()), with: server)),
     Explanation(
       .outsidePeerNetwork, "a client outside the server's network",
-      ["The client's inner address is in none of the networks of the server's interface. The server can send packets to it only when a route is written for that network."],
+      [
+        "The client's inner address is in none of the networks of the server's interface. The server can send packets to it only when a route is written for that network."
+      ],
       wrong: .init(client(ExampleFile.chain(), net: "10.7.0.2/24"), with: server),
       right: .init(client(ExampleFile.chain()), with: server)),
     Explanation(
       .peerPassphrase, "the passphrase is not the server's",
-      ["The server has users: inner addresses as names, passphrases as passwords. It does not answer a client whose address it does not know or whose passphrase differs, and GOST logs that at debug level only."],
+      [
+        "The server has users: inner addresses as names, passphrases as passwords. It does not answer a client whose address it does not know or whose passphrase differs, and GOST logs that at debug level only."
+      ],
       wrong: .init(
         ExampleFile.client(handler: ["passphrase: one"]),
         with: ExampleFile.server(handlerLines: ["auth:", "  username: 10.0.0.2", "  password: two"])),
@@ -60,7 +73,9 @@ extension Explanations {
       right: .init(client(ExampleFile.chain()), with: server)),
     Explanation(
       .nodelayOnOneSide, "`nodelay` on at one side only",
-      ["With `nodelay` GOST's client waits for an answer that GOST's server, without `nodelay`, sends only with the first data: both wait for ever. Culvert answers at once and never waits; the warning is for the day when one end is GOST."],
+      [
+        "With `nodelay` GOST's client waits for an answer that GOST's server, without `nodelay`, sends only with the first data: both wait for ever. Culvert answers at once and never waits; the warning is for the day when one end is GOST."
+      ],
       wrong: .init(client(ExampleFile.chain(connectorLines: ["metadata:", "  nodelay: true"])), with: server),
       right: .init(
         client(ExampleFile.chain(connectorLines: ["metadata:", "  nodelay: true"])),

@@ -3,7 +3,9 @@ extension Explanations {
   static let partPages: [Explanation] = [
     Explanation(
       .unknownPart, "an unknown type",
-      ["No listener, handler, connector or dialer of GOST has this name, or the name belongs to another kind of part: `tls` is a listener and a dialer, not a handler."],
+      [
+        "No listener, handler, connector or dialer of GOST has this name, or the name belongs to another kind of part: `tls` is a listener and a dialer, not a handler."
+      ],
       wrong: .init(ExampleFile.relay().replacing("type: tls", "type: tlss")), right: .init(ExampleFile.relay())),
     Explanation(
       .partNotYet, "a type that is not yet supported",
@@ -14,40 +16,56 @@ extension Explanations {
       wrong: .init(ExampleFile.relay().replacing("type: relay", "type: auto")), right: .init(ExampleFile.relay())),
     Explanation(
       .handlerListenerMismatch, "a handler and a listener that do not fit",
-      ["The handler `tun` takes the packets of an interface, which only the listener `tun` gives, and the reverse. The handler `relay` needs streams; the listener `udp` gives datagrams. GOST starts such a pair and fails with each connection."],
+      [
+        "The handler `tun` takes the packets of an interface, which only the listener `tun` gives, and the reverse. The handler `relay` needs streams; the listener `udp` gives datagrams. GOST starts such a pair and fails with each connection."
+      ],
       wrong: .init(ExampleFile.server(net: nil).replacing("listener:\n    type: tun", "listener:\n    type: udp")),
       right: .init(ExampleFile.server())),
     Explanation(
       .connectorDialerMismatch, "a connector and a dialer that do not fit",
-      ["The connector `relay` speaks a protocol for streams, and the dialer `udp` sends datagrams that may be lost or come late."],
+      [
+        "The connector `relay` speaks a protocol for streams, and the dialer `udp` sends datagrams that may be lost or come late."
+      ],
       wrong: .init(ExampleFile.client(chain: ExampleFile.chain(dialer: "udp"))),
       right: .init(ExampleFile.client(chain: ExampleFile.chain(dialer: "tcp")))),
     Explanation(
       .connectorCannotCarry, "a connector that cannot carry a tunnel",
-      ["A TUN tunnel sends datagrams through the last node of its chain. The connector `forward` passes bytes on as they are, and in a stream nothing tells where one packet ends and the next begins. `relay` keeps the boundaries; the node then needs the handler `relay`."],
+      [
+        "A TUN tunnel sends datagrams through the last node of its chain. The connector `forward` passes bytes on as they are, and in a stream nothing tells where one packet ends and the next begins. `relay` keeps the boundaries; the node then needs the handler `relay`."
+      ],
       wrong: .init(ExampleFile.client(chain: ExampleFile.chain(connector: "forward"))),
       right: .init(ExampleFile.client(chain: ExampleFile.chain()))),
     Explanation(
       .ignoredAuthentication, "credentials that are never sent",
-      ["The connector `forward` speaks nothing to the node, so it cannot send a user name and a password. GOST ignores them without a word."],
+      [
+        "The connector `forward` speaks nothing to the node, so it cannot send a user name and a password. GOST ignores them without a word."
+      ],
       wrong: .init(
         ExampleFile.client(
           chain: ExampleFile.chain(
-            addr: "vpn.example.com:8421", connector: "forward", connectorLines: ["auth:", "  username: ann", "  password: x"],
+            addr: "vpn.example.com:8421", connector: "forward",
+            connectorLines: ["auth:", "  username: ann", "  password: x"],
             dialer: "udp"))),
       right: .init(
-        ExampleFile.client(chain: ExampleFile.chain(addr: "vpn.example.com:8421", connector: "forward", dialer: "udp")))),
+        ExampleFile.client(chain: ExampleFile.chain(addr: "vpn.example.com:8421", connector: "forward", dialer: "udp")))
+    ),
     Explanation(
       .bindNotServed, "BIND is not served yet",
-      ["`bind: true` lets clients open ports on the relay (remote port forwarding). Culvert accepts the key and answers such requests with \"forbidden\" for now. Connections and TUN tunnels through the relay do not need it."],
+      [
+        "`bind: true` lets clients open ports on the relay (remote port forwarding). Culvert accepts the key and answers such requests with \"forbidden\" for now. Connections and TUN tunnels through the relay do not need it."
+      ],
       wrong: .init(ExampleFile.relay(handler: ["bind: true"])), right: .init(ExampleFile.relay())),
     Explanation(
       .severalNodesNotYet, "several nodes to choose from",
-      ["GOST chooses one of several nodes by its selector and goes on to the next when one fails. Culvert does not do that yet, and does not quietly take the first."],
+      [
+        "GOST chooses one of several nodes by its selector and goes on to the next when one fails. Culvert does not do that yet, and does not quietly take the first."
+      ],
       wrong: .init(ExampleFile.client() + "\n    - addr: other.example.com:8421"), right: .init(ExampleFile.client())),
     Explanation(
       .chainOrder, "a dialer that must come first",
-      ["The dialers `icmp` and `icmp6` send from this host's own raw socket. As a second hop they would leave out the hops before them, and the node would see this host's address."],
+      [
+        "The dialers `icmp` and `icmp6` send from this host's own raw socket. As a second hop they would leave out the hops before them, and the node would see this host's address."
+      ],
       wrong: .init(
         ExampleFile.client(
           chain: ExampleFile.chain()
@@ -57,7 +75,9 @@ extension Explanations {
           chain: ExampleFile.chain(addr: "\"[2001:db8::1]:0\"", dialer: "icmp6") + ExampleFile.chain().dropFirst(3)))),
     Explanation(
       .targetWithoutPortNotYet, "a target without a port",
-      ["A TUN client whose target has no port speaks GOST's router protocol instead of the TUN protocol. Culvert does not have it yet."],
+      [
+        "A TUN client whose target has no port speaks GOST's router protocol instead of the TUN protocol. Culvert does not have it yet."
+      ],
       wrong: .init(ExampleFile.client(target: "host-1")), right: .init(ExampleFile.client())),
     Explanation(
       .autherWithoutUsers, "an auther without users",
@@ -73,29 +93,42 @@ extension Explanations {
       right: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: x"]))),
     Explanation(
       .certificateWithoutKey, "a certificate without its key, or the reverse",
-      ["`certFile` and `keyFile` go together. With one of them GOST takes a certificate that it makes itself, and clients that verify are turned away."],
+      [
+        "`certFile` and `keyFile` go together. With one of them GOST takes a certificate that it makes itself, and clients that verify are turned away."
+      ],
       wrong: .init(ExampleFile.relay(listenerLines: ["tls:", "  certFile: cert.pem"])),
       right: .init(ExampleFile.relay(listenerLines: ["tls:", "  certFile: cert.pem", "  keyFile: key.pem"]))),
     Explanation(
       .serverCAWithoutCertificate, "clients are not verified",
-      ["`caFile` on a listener asks clients for a certificate. GOST does so only when `certFile` and `keyFile` are given as well; alone it is ignored, and everybody may connect."],
+      [
+        "`caFile` on a listener asks clients for a certificate. GOST does so only when `certFile` and `keyFile` are given as well; alone it is ignored, and everybody may connect."
+      ],
       wrong: .init(ExampleFile.relay(listenerLines: ["tls:", "  caFile: clients.pem"])),
       right: .init(
-        ExampleFile.relay(listenerLines: ["tls:", "  certFile: cert.pem", "  keyFile: key.pem", "  caFile: clients.pem"]))),
+        ExampleFile.relay(listenerLines: [
+          "tls:", "  certFile: cert.pem", "  keyFile: key.pem", "  caFile: clients.pem",
+        ]))),
     Explanation(
       .tlsVersions, "a TLS version that does not exist",
-      ["Versions are written `VersionTLS10` to `VersionTLS13`. GOST ignores another word, and with it the limit. `minVersion` may not be newer than `maxVersion`."],
+      [
+        "Versions are written `VersionTLS10` to `VersionTLS13`. GOST ignores another word, and with it the limit. `minVersion` may not be newer than `maxVersion`."
+      ],
       wrong: .init(ExampleFile.relay(listenerLines: ["tls:", "  options:", "    minVersion: TLS1.3"])),
       right: .init(ExampleFile.relay(listenerLines: ["tls:", "  options:", "    minVersion: VersionTLS13"]))),
     Explanation(
       .passphraseUserName, "a user name that no TUN client can have",
-      ["A TUN server takes the client's inner address as user name and its passphrase as password. A user with another name can never come in."],
+      [
+        "A TUN server takes the client's inner address as user name and its passphrase as password. A user with another name can never come in."
+      ],
       wrong: .init(ExampleFile.server(handlerLines: ["auth:", "  username: ann", "  password: x"])),
       right: .init(ExampleFile.server(handlerLines: ["auth:", "  username: 10.0.0.2", "  password: x"]))),
     Explanation(
       .tlsWithoutEffect, "a `tls` block on a part without TLS",
-      ["The listener or dialer sends in the clear, whatever certificate is written beside it. Take the type `tls`, at both ends, or remove the block."],
-      wrong: .init(ExampleFile.relay(listenerType: "tcp", listenerLines: ["tls:", "  certFile: cert.pem", "  keyFile: key.pem"])),
+      [
+        "The listener or dialer sends in the clear, whatever certificate is written beside it. Take the type `tls`, at both ends, or remove the block."
+      ],
+      wrong: .init(
+        ExampleFile.relay(listenerType: "tcp", listenerLines: ["tls:", "  certFile: cert.pem", "  keyFile: key.pem"])),
       right: .init(ExampleFile.relay(listenerLines: ["tls:", "  certFile: cert.pem", "  keyFile: key.pem"]))),
   ]
 }

@@ -23,7 +23,8 @@ extension Explanations {
     Explanation(
       .controlCharacter, "a control character",
       [
-        "YAML allows no control characters but line ends and tabs. Such a character is invisible in most editors and comes from copying out of a terminal or a web page.", "Remove it.",
+        "YAML allows no control characters but line ends and tabs. Such a character is invisible in most editors and comes from copying out of a terminal or a web page.",
+        "Remove it.",
       ]),
     Explanation(
       .fileTooLarge, "a file is too large",

@@ -18,7 +18,8 @@ extension Explanations {
     Explanation(
       .misplacedKey, "a key in the wrong place",
       [
-        "The key exists, but not here: `net` is a key of the listener's metadata, `chain` of the handler, `auth` of the connector. GOST ignores it where it stands.", "Move it to the place that is named.",
+        "The key exists, but not here: `net` is a key of the listener's metadata, `chain` of the handler, `auth` of the connector. GOST ignores it where it stands.",
+        "Move it to the place that is named.",
       ],
       wrong: .init(ExampleFile.server(net: nil, handler: ["net: 10.0.0.1/24"])), right: .init(ExampleFile.server())),
     Explanation(
@@ -27,11 +28,15 @@ extension Explanations {
         "A list stands where text is expected, text where a number is, and so on. GOST reads such a value as nothing and takes its default.",
         "Booleans are `true` and `false` (`yes` and `on` are text in GOST's YAML). Durations are `10s`, `1m30s`, or a number of seconds. `net` and `route` are one text with commas, `routes` and `preUp` are lists.",
       ],
-      wrong: .init(ExampleFile.server(listener: ["mtu: large"])), right: .init(ExampleFile.server(listener: ["mtu: 1400"]))),
+      wrong: .init(ExampleFile.server(listener: ["mtu: large"])),
+      right: .init(ExampleFile.server(listener: ["mtu: 1400"]))),
     Explanation(
       .valueOutOfRange, "a value out of range",
-      ["The value has the right type and cannot be used: an MTU above 65535, a negative duration, a log level that does not exist."],
-      wrong: .init(ExampleFile.server(listener: ["mtu: 70000"])), right: .init(ExampleFile.server(listener: ["mtu: 1400"]))),
+      [
+        "The value has the right type and cannot be used: an MTU above 65535, a negative duration, a log level that does not exist."
+      ],
+      wrong: .init(ExampleFile.server(listener: ["mtu: 70000"])),
+      right: .init(ExampleFile.server(listener: ["mtu: 1400"]))),
     Explanation(
       .missingKey, "a required key is missing",
       ["A node or target needs its `addr`: without one there is nothing to dial."],
@@ -61,24 +66,32 @@ extension Explanations {
       right: .init(ExampleFile.client(handler: ["keepAlive: true", "ttl: 2500ms"]))),
     Explanation(
       .nothingToDo, "no services",
-      ["The file has no `services`, so there is nothing to run. A file with only `authers` or `chains` is read together with another: `-C a.yaml -C b.yaml`."],
+      [
+        "The file has no `services`, so there is nothing to run. A file with only `authers` or `chains` is read together with another: `-C a.yaml -C b.yaml`."
+      ],
       wrong: .init("log:\n  level: debug"), right: .init(ExampleFile.server())),
     Explanation(
       .numberAsText, "a number where text is meant",
       [
-        "The value is text for this key, and YAML reads it as a number: `0123` is octal, `1e3` a thousand. GOST turns the number back into text, `83` and `1000`, so the two ends of a tunnel may end up with different passphrases.", "Put it in quotes.",
+        "The value is text for this key, and YAML reads it as a number: `0123` is octal, `1e3` a thousand. GOST turns the number back into text, `83` and `1000`, so the two ends of a tunnel may end up with different passphrases.",
+        "Put it in quotes.",
       ],
       wrong: .init(ExampleFile.client(handler: ["passphrase: 0123"])),
       right: .init(ExampleFile.client(handler: ["passphrase: \"0123\""]))),
     Explanation(
       .unknownTag, "an unknown tag",
-      ["A YAML tag such as `!secret` asks the reader to treat the value in a special way, and no such way is known here."],
+      [
+        "A YAML tag such as `!secret` asks the reader to treat the value in a special way, and no such way is known here."
+      ],
       wrong: .init(ExampleFile.server(net: "!cidr 10.0.0.1/24")), right: .init(ExampleFile.server())),
     Explanation(
       .duplicateName, "a name is given twice",
-      ["Two services, chains, hops, authers, users or interfaces have one name. GOST stops in the middle of loading, with what it started so far still running, or silently takes one of the two."],
+      [
+        "Two services, chains, hops, authers, users or interfaces have one name. GOST stops in the middle of loading, with what it started so far still running, or silently takes one of the two."
+      ],
       wrong: .init(
-        ExampleFile.server() + "\n" + ExampleFile.relay().replacing("services:\n", "").replacing("relay\n  addr", "vpn\n  addr")),
+        ExampleFile.server() + "\n"
+          + ExampleFile.relay().replacing("services:\n", "").replacing("relay\n  addr", "vpn\n  addr")),
       right: .init(ExampleFile.server() + "\n" + ExampleFile.relay().replacing("services:\n", ""))),
     Explanation(
       .missingReference, "a reference to something that is not there",
@@ -89,11 +102,15 @@ extension Explanations {
       right: .init(ExampleFile.client(chain: ExampleFile.chain()))),
     Explanation(
       .emptyName, "an object without a name",
-      ["GOST builds a service without a name and never serves it. A chain, hop or auther without a name cannot be referred to."],
+      [
+        "GOST builds a service without a name and never serves it. A chain, hop or auther without a name cannot be referred to."
+      ],
       wrong: .init(ExampleFile.server().replacing("- name: vpn\n  addr", "- addr")), right: .init(ExampleFile.server())),
     Explanation(
       .unusedObject, "an object that nothing uses",
-      ["A chain, hop or auther is defined and nothing refers to it. Often the reference is what is missing: `handler.chain`, `handler.auther`."],
+      [
+        "A chain, hop or auther is defined and nothing refers to it. Often the reference is what is missing: `handler.chain`, `handler.auther`."
+      ],
       wrong: .init(ExampleFile.client() + "\n" + ExampleFile.chain().joined(separator: "\n")),
       right: .init(ExampleFile.client(chain: ExampleFile.chain()))),
     Explanation(

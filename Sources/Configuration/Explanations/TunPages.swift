@@ -3,15 +3,21 @@ extension Explanations {
   static let tunPages: [Explanation] = [
     Explanation(
       .tunWithoutNet, "an interface without an address",
-      ["`net` gives the interface its addresses. A client announces them to the server; without one it cannot be answered. A server can be given addresses by `postUp` commands, so there it is a warning."],
+      [
+        "`net` gives the interface its addresses. A client announces them to the server; without one it cannot be answered. A server can be given addresses by `postUp` commands, so there it is a warning."
+      ],
       wrong: .init(ExampleFile.client(net: nil)), right: .init(ExampleFile.client())),
     Explanation(
       .networkAddress, "not an address of a host",
-      ["The address is the network itself (`10.0.0.0/24`), its broadcast address, or one that no interface can have. `net` wants the address of this end inside the network. A route with bits behind its prefix length routes the whole network."],
+      [
+        "The address is the network itself (`10.0.0.0/24`), its broadcast address, or one that no interface can have. `net` wants the address of this end inside the network. A route with bits behind its prefix length routes the whole network."
+      ],
       wrong: .init(ExampleFile.server(net: "10.0.0.0/24")), right: .init(ExampleFile.server(net: "10.0.0.1/24"))),
     Explanation(
       .overlappingNetworks, "networks that overlap",
-      ["Two interfaces have one address (an error), or their networks overlap (a warning): the kernel sends all packets for the shared part into one of the two."],
+      [
+        "Two interfaces have one address (an error), or their networks overlap (a warning): the kernel sends all packets for the shared part into one of the two."
+      ],
       wrong: .init(
         ExampleFile.server() + "\n"
           + ExampleFile.server(name: "vpn2", addr: ":8422", net: "10.0.0.9/16").replacing("services:\n", "")),
@@ -20,17 +26,23 @@ extension Explanations {
           + ExampleFile.server(name: "vpn2", addr: ":8422", net: "10.1.0.1/16").replacing("services:\n", ""))),
     Explanation(
       .mtuTooSmallForIPv6, "an MTU too small for IPv6",
-      ["IPv6 needs an MTU of at least 1280 bytes (RFC 8200, section 5). The kernel takes IPv6 away from an interface with less."],
+      [
+        "IPv6 needs an MTU of at least 1280 bytes (RFC 8200, section 5). The kernel takes IPv6 away from an interface with less."
+      ],
       wrong: .init(ExampleFile.server(net: "fd00::1/64", listener: ["mtu: 1200"])),
       right: .init(ExampleFile.server(net: "fd00::1/64", listener: ["mtu: 1280"]))),
     Explanation(
       .gatewayOutsideNet, "a gateway that cannot be reached",
-      ["A gateway is the address of another host in a network of the interface, for a tunnel that of the other end. The kernel refuses a route by any other."],
+      [
+        "A gateway is the address of another host in a network of the interface, for a tunnel that of the other end. The kernel refuses a route by any other."
+      ],
       wrong: .init(ExampleFile.server(listener: ["route: 192.168.0.0/16", "gw: 10.9.0.2"])),
       right: .init(ExampleFile.server(listener: ["route: 192.168.0.0/16", "gw: 10.0.0.2"]))),
     Explanation(
       .routeFamily, "a route of another family",
-      ["A route and its gateway are of one family (an error otherwise). A route into an interface without an address of its family sends packets with another interface's address, which the far end may drop (a warning)."],
+      [
+        "A route and its gateway are of one family (an error otherwise). A route into an interface without an address of its family sends packets with another interface's address, which the far end may drop (a warning)."
+      ],
       wrong: .init(ExampleFile.server(listener: ["route: 2001:db8::/32", "gw: 10.0.0.2"])),
       right: .init(
         ExampleFile.server(net: "10.0.0.1/24,fd00::1/64", listener: ["route: 2001:db8::/32", "gw: fd00::2"]))),
@@ -40,12 +52,16 @@ extension Explanations {
       wrong: .init(ExampleFile.client(target: "10.0.0.2:8421")), right: .init(ExampleFile.client())),
     Explanation(
       .forwarderInsideTunnel, "a target inside the tunnel that leads to it",
-      ["The address lies in the tunnel's own network, so the kernel would send the tunnel's packets into the tunnel. Without a chain the server has to be named by an address outside. Behind a chain its inner address is right, and the chain's first node is what has to be outside."],
+      [
+        "The address lies in the tunnel's own network, so the kernel would send the tunnel's packets into the tunnel. Without a chain the server has to be named by an address outside. Behind a chain its inner address is right, and the chain's first node is what has to be outside."
+      ],
       wrong: .init(ExampleFile.client(target: "10.0.0.1:8421")),
       right: .init(ExampleFile.client(target: "10.0.0.1:8421", chain: ExampleFile.chain()))),
     Explanation(
       .passphraseTooLong, "a passphrase of more than 16 bytes",
-      ["The TUN handshake has room for 16 bytes. GOST cuts a longer passphrase off without a word, and the server then compares a part with the whole."],
+      [
+        "The TUN handshake has room for 16 bytes. GOST cuts a longer passphrase off without a word, and the server then compares a part with the whole."
+      ],
       wrong: .init(ExampleFile.client(handler: ["passphrase: correct horse battery staple"])),
       right: .init(ExampleFile.client(handler: ["passphrase: correct horse"]))),
     Explanation(
@@ -55,23 +71,35 @@ extension Explanations {
       right: .init(ExampleFile.server(listener: ["name: my-tunnel"]))),
     Explanation(
       .chainWithoutForwarder, "a chain and no target",
-      ["A TUN service with a `forwarder` is a client, one without is a server. A server dials nothing, so its chain would never be used: the forwarder is what is missing."],
+      [
+        "A TUN service with a `forwarder` is a client, one without is a server. A server dials nothing, so its chain would never be used: the forwarder is what is missing."
+      ],
       wrong: .init(ExampleFile.client(target: nil, chain: ExampleFile.chain()).replacing("addr: :0", "addr: :8421")),
       right: .init(ExampleFile.client(chain: ExampleFile.chain()))),
     Explanation(
       .clientOnlyKey, "a key for clients on a server",
-      ["`passphrase` is what a client sends. A server compares it through an auther, whose users are the clients' inner addresses; without one every client may take any address."],
+      [
+        "`passphrase` is what a client sends. A server compares it through an auther, whose users are the clients' inner addresses; without one every client may take any address."
+      ],
       wrong: .init(ExampleFile.server(handler: ["passphrase: secret"])),
       right: .init(ExampleFile.server(handlerLines: ["auth:", "  username: 10.0.0.2", "  password: secret"]))),
     Explanation(
       .ttlWithoutKeepalive, "a `ttl` without `keepAlive`",
-      ["`ttl` is the time between two announcements of a client, and GOST's client repeats its announcement only with `keepAlive: true`. Without it a restarted server has forgotten the client for good."],
+      [
+        "`ttl` is the time between two announcements of a client, and GOST's client repeats its announcement only with `keepAlive: true`. Without it a restarted server has forgotten the client for good."
+      ],
       wrong: .init(ExampleFile.client(handler: ["ttl: 10s"])),
       right: .init(ExampleFile.client(handler: ["keepAlive: true", "ttl: 10s"]))),
     Explanation(
       .interfaceIntoTunnel, "a tunnel that leaves through itself",
-      ["`interface` names the interface by which the tunnel's own packets leave this host. It is the tunnel's interface here."],
-      wrong: .init(ExampleFile.client(listener: ["name: vpn0"]).replacing("  forwarder:", "  metadata:\n    interface: vpn0\n  forwarder:")),
-      right: .init(ExampleFile.client(listener: ["name: vpn0"]).replacing("  forwarder:", "  metadata:\n    interface: eth0\n  forwarder:"))),
+      [
+        "`interface` names the interface by which the tunnel's own packets leave this host. It is the tunnel's interface here."
+      ],
+      wrong: .init(
+        ExampleFile.client(listener: ["name: vpn0"]).replacing(
+          "  forwarder:", "  metadata:\n    interface: vpn0\n  forwarder:")),
+      right: .init(
+        ExampleFile.client(listener: ["name: vpn0"]).replacing(
+          "  forwarder:", "  metadata:\n    interface: eth0\n  forwarder:"))),
   ]
 }

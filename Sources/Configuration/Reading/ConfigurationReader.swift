@@ -366,7 +366,7 @@ struct ConfigurationReader {
             help: ["remove it"]))
         continue
       }
-      guard let result = values.read(entry.value, as: key) else { continue }
+      guard let result = values.read(entry.value, as: key, named: entry.name) else { continue }
       entries.append(
         Metadata.Entry(
           key: Located(entry.name, at: entry.key.span), descriptor: key, value: result.value,

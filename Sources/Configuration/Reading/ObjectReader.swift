@@ -108,7 +108,9 @@ struct ObjectReader {
   func duration(_ name: String) -> TimeSpan? {
     guard let value = value(name) else { return nil }
     let key = MetadataKey.duration(name)
-    guard case .duration(let span)? = ValueReader(report: report, isJSON: false).read(value, as: key)?.value else {
+    guard
+      case .duration(let span)? = ValueReader(report: report, isJSON: false).read(value, as: key, named: name)?.value
+    else {
       return nil
     }
     return span

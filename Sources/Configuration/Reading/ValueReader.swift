@@ -10,6 +10,13 @@ struct ValueReader {
   let report: Report
   /// In JSON files GOST reads every number as a float, and floats in metadata as zero.
   let isJSON: Bool
+  /// The key as the user wrote it, for messages.
+  private var writtenName = ""
+
+  init(report: Report, isJSON: Bool) {
+    self.report = report
+    self.isJSON = isJSON
+  }
 
   struct Result {
     let value: Metadata.Value
@@ -17,7 +24,13 @@ struct ValueReader {
   }
 
   /// The typed value, or `nil` after a report.
-  func read(_ node: YAMLNode, as key: MetadataKey) -> Result? {
+  func read(_ node: YAMLNode, as key: MetadataKey, named name: String) -> Result? {
+    var reader = self
+    reader.writtenName = printable(name)
+    return reader.read(node, key)
+  }
+
+  private func read(_ node: YAMLNode, _ key: MetadataKey) -> Result? {
     switch key.type {
     case .bool: return bool(node, key).map { Result(value: .bool($0)) }
     case .int(let range): return int(node, key, range).map { Result(value: .int($0)) }
@@ -62,7 +75,7 @@ struct ValueReader {
 
   private func bool(_ node: YAMLNode, _ key: MetadataKey) -> Bool? {
     guard let scalar = node.scalar, let bool = Self.goBool(scalar) else {
-      report.add(Self.notBool(key.name, node))
+      report.add(Self.notBool(writtenName, node))
       return nil
     }
     if isJSON, scalar.style == .plain, scalar.int != nil { warnZero(node, key, "\(bool)") }
@@ -77,13 +90,13 @@ struct ValueReader {
     if let decimal = leadingZeroFix(scalar) {
       report.add(
         Diagnostic(
-          .wrongType, "`\(key.name)`: a number with a leading zero is octal in YAML", at: .init(node.span, "octal"),
+          .wrongType, "`\(writtenName)`: a number with a leading zero is octal in YAML", at: .init(node.span, "octal"),
           fix: .replace(node.span, with: decimal, "write `\(decimal)`")))
       return nil
     }
     if scalar.style == .plain, isJSON || scalar.int == nil { warnZero(node, key, "\"\(number)\"") }
     guard range.contains(number) else {
-      report.add(Self.outOfRange(key.name, node.span, range))
+      report.add(Self.outOfRange(writtenName, node.span, range))
       return nil
     }
     return number
@@ -140,7 +153,8 @@ struct ValueReader {
     }
     guard span >= .zero else {
       report.add(
-        Diagnostic(.valueOutOfRange, "`\(key.name)` cannot be negative", at: .init(node.span, "a negative duration")))
+        Diagnostic(.valueOutOfRange, "`\(writtenName)` cannot be negative", at: .init(node.span, "a negative duration"))
+      )
       return nil
     }
     return span
@@ -158,7 +172,7 @@ struct ValueReader {
     {
       report.add(
         Diagnostic(
-          .numberAsText, "`\(key.name)` is text, and GOST reads this as a number and writes it anew", .warning,
+          .numberAsText, "`\(writtenName)` is text, and GOST reads this as a number and writes it anew", .warning,
           at: .init(node.span, "quote it"),
           fix: key.type == .secret
             ? Diagnostic.Fix(
@@ -181,7 +195,7 @@ struct ValueReader {
       if let scalar = node.scalar, !scalar.text.isEmpty {
         report.add(
           Diagnostic(
-            .wrongType, "`\(key.name)` takes a list, not text", at: .init(node.span, "text"),
+            .wrongType, "`\(writtenName)` takes a list, not text", at: .init(node.span, "text"),
             notes: ["GOST ignores a text here without a word"],
             fix: Diagnostic.Fix(
               "make it a list of one", [.init(start(of: node.span), "["), .init(end(of: node.span), "]")],
@@ -196,7 +210,7 @@ struct ValueReader {
       guard let scalar = item.scalar, !scalar.isNull else {
         report.add(
           Diagnostic(
-            .wrongType, "each item of `\(key.name)` is text, not \(item.kind)", at: .init(item.span, item.kind)))
+            .wrongType, "each item of `\(writtenName)` is text, not \(item.kind)", at: .init(item.span, item.kind)))
         continue
       }
       values.append(scalar.text)
@@ -296,7 +310,7 @@ struct ValueReader {
     }
     report.add(
       Diagnostic(
-        .badPrefix, "`\(printable(text))` in `\(key.name)` is not a network address", at: .init(item.span, label),
+        .badPrefix, "`\(printable(text))` in `\(writtenName)` is not a network address", at: .init(item.span, label),
         notes: ["GOST skips what it cannot read, and goes on without it"], help: help, fix: fix))
     return nil
   }
@@ -308,7 +322,7 @@ struct ValueReader {
         let joined = items.compactMap { $0.scalar?.text }
         report.add(
           Diagnostic(
-            .wrongType, "`\(key.name)` takes text with commas, not a list", at: .init(node.span, "a list"),
+            .wrongType, "`\(writtenName)` takes text with commas, not a list", at: .init(node.span, "a list"),
             notes: ["GOST reads a list here as nothing"],
             fix: joined.count == items.count && !items.isEmpty
               ? .replace(node.span, with: joined.joined(separator: ","), "write one text") : nil))
@@ -318,7 +332,7 @@ struct ValueReader {
         guard let scalar = item.scalar else {
           report.add(
             Diagnostic(
-              .wrongType, "each item of `\(key.name)` is text, not \(item.kind)", at: .init(item.span, item.kind),
+              .wrongType, "each item of `\(writtenName)` is text, not \(item.kind)", at: .init(item.span, item.kind),
               help: ["write `10.0.0.0/8` or, with a gateway, `10.0.0.0/8 10.1.0.1`"]))
           return nil
         }
@@ -354,7 +368,7 @@ struct ValueReader {
 
   private func wrongType(_ node: YAMLNode, _ key: MetadataKey, fix: Diagnostic.Fix? = nil) -> Diagnostic {
     Diagnostic(
-      .wrongType, "`\(key.name)` takes \(key.type.expectation), not \(node.kind)", at: .init(node.span, node.kind),
+      .wrongType, "`\(writtenName)` takes \(key.type.expectation), not \(node.kind)", at: .init(node.span, node.kind),
       fix: fix)
   }
 

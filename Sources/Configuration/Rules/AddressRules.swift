@@ -37,7 +37,7 @@ struct AddressRules {
       report.add(
         Diagnostic(
           .portWithoutMeaning, "the listener `\(service.listener.type.value)` has no port", .warning,
-          at: .init(addr.span, "the \(address.port) has no effect"),
+          at: .init(addr.span, "\(address.port) has no effect"),
           notes: ["ICMP has no ports: the listener answers every echo request that is meant for it"],
           fix: .replace(addr.span, with: "\(HostPort(host: address.host, port: 0))", "write port 0")))
     }

@@ -19,6 +19,9 @@ enum AddressText {
           replacement: HostPort(rest) != nil ? rest : nil))
     }
     if let literal = IPAddress(text) {
+      if let (host, port) = unbracketed(text) {
+        return .failure(Problem(label: "an IPv6 address stands in brackets", replacement: "[\(host)]:\(port)"))
+      }
       return .failure(
         Problem(
           label: "the port is missing",
@@ -27,6 +30,14 @@ enum AddressText {
     guard let address = HostPort(text) else { return .failure(unreadable(text)) }
     if let problem = hostProblem(address) { return .failure(problem) }
     return .success(address)
+  }
+
+  /// `2001:db8::1:8421` is a whole address; with brackets it would be the address and port that were probably meant.
+  private static func unbracketed(_ text: String) -> (host: Substring, port: UInt16)? {
+    guard let colon = text.lastIndex(of: ":"), text[..<colon].last != ":",
+      let port = UInt16(text[text.index(after: colon)...]), port >= 1000, IPAddress(text[..<colon]) != nil
+    else { return nil }
+    return (text[..<colon], port)
   }
 
   private static func unreadable(_ text: String) -> Problem {

@@ -119,9 +119,9 @@ struct ReferenceRules {
         }))
   }
 
-  /// Not judged in a file with parts that are not there yet: they have references of their own.
+  /// Not judged in a file with other faults, or with parts that are not there yet and have references of their own.
   private func unused() {
-    if report.diagnostics.contains(where: { $0.severity == .notYet || $0.code == .nothingToDo }) { return }
+    if report.diagnostics.contains(where: { $0.severity <= .notYet }) { return }
     let chains = Set(configuration.services.compactMap(\.handler.chain?.value))
     for chain in configuration.chains where !chain.name.value.isEmpty && !chains.contains(chain.name.value) {
       unused(chain.name, "chain", "no handler's `chain` names it")

@@ -28,7 +28,7 @@ struct TunRules {
     let metadata = service.listener.metadata
     // An entry that could not be read was reported.
     let written = metadata.entry("net") != nil
-    if service.nets.isEmpty, !written, !report.diagnostics.contains(where: { covers($0, metadata.span) }) {
+    if service.nets.isEmpty, !written, !report.diagnostics.contains(where: { covers($0, service.span) }) {
       let client = service.isTunClient
       report.add(
         Diagnostic(
@@ -69,7 +69,7 @@ struct TunRules {
   }
 
   private func covers(_ diagnostic: Diagnostic, _ span: SourceSpan?) -> Bool {
-    guard let span, let place = diagnostic.primary?.span else { return false }
+    guard diagnostic.severity == .error, let span, let place = diagnostic.primary?.span else { return false }
     return place.file == span.file && place.start >= span.start && place.end <= span.end
   }
 

@@ -38,6 +38,15 @@ enum SyntaxAdvice {
         secondary: [.init(bracket, "for this `\(open)`")])
     }
     if problem.contains("mapping values are not allowed") {
+      if let (indentation, wanted) = deeperThanSibling(file, at: offset) {
+        return fault(
+          "this line is indented deeper than the one that it belongs to", at: lineSpan(file, at: offset),
+          "the line above ends with a value, and nothing can stand below it",
+          help: ["begin the keys of one mapping in the same column"],
+          fix: Diagnostic.Fix(
+            "begin it in column \(wanted + 1)", [.init(indentation, String(repeating: " ", count: wanted))],
+            isCertain: false))
+      }
       return fault(
         "a `:` stands where no value can follow", at: here, "a second `: ` on one line, or wrong indentation",
         help: ["quote a text that holds `: `, or align the line with its siblings"])
@@ -88,6 +97,31 @@ enum SyntaxAdvice {
       guard let first = indentation.firstIndex(of: 0x09), indentation.endIndex < line.upperBound else { continue }
       let end = file.bytes[first..<line.upperBound].firstIndex { $0 != 0x09 } ?? line.upperBound
       return SourceSpan(file: file.id, start: first, end: end)
+    }
+    return nil
+  }
+
+  /// For a `key:` that is indented deeper than a finished `key: value` above it: its indentation, and the column
+  /// where that key begins.
+  private static func deeperThanSibling(_ file: SourceFile, at offset: Int) -> (SourceSpan, Int)? {
+    let number = file.position(at: offset).line
+    guard let line = file.line(number) else { return nil }
+    let indent = file.bytes[line].prefix { $0 == 0x20 }.count
+    var above = number - 1
+    while let candidate = file.line(above) {
+      let text = file.bytes[candidate]
+      let content = text.drop { $0 == 0x20 }
+      if content.isEmpty || content.first == UInt8(ascii: "#") {
+        above -= 1
+        continue
+      }
+      // The dashes of a list belong to the indentation.
+      let key = text.drop { $0 == 0x20 || $0 == 0x2D }
+      let wanted = key.startIndex - text.startIndex
+      guard let colon = key.firstIndex(of: UInt8(ascii: ":")), colon + 1 < key.endIndex, indent > wanted else {
+        return nil
+      }
+      return (SourceSpan(file: file.id, start: line.lowerBound, end: line.lowerBound + indent), wanted)
     }
     return nil
   }

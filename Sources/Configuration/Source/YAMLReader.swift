@@ -204,7 +204,7 @@ private final class YAMLBuilder {
       case "!", "tag:yaml.org,2002:str": style = style == .plain ? .quoted : style
       case "tag:yaml.org,2002:int", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float", "tag:yaml.org,2002:null":
         style = .plain
-      default: report(tag: tag, span)
+      default: report(tag: tag, span, text: data.style == YAML_PLAIN_SCALAR_STYLE ? text : nil)
       }
     }
     // A block scalar ends where the next token begins.
@@ -240,7 +240,9 @@ private final class YAMLBuilder {
       throw fault(.tooDeep, "values are nested more than \(limits.depth) deep", span)
     }
     try count(1, span)
-    if let tag, !["!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"].contains(tag) { report(tag: tag, span) }
+    if let tag, !["!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"].contains(tag) {
+      report(tag: tag, span, text: nil)
+    }
     if let anchor {
       anchors[anchor] = nil
       openAnchors[anchor] = span
@@ -338,11 +340,11 @@ private final class YAMLBuilder {
     }
   }
 
-  private func report(tag: String, _ span: SourceSpan) {
+  private func report(tag: String, _ span: SourceSpan, text: String?) {
     diagnostics.append(
       Diagnostic(
-        .unknownTag, "the tag `\(printable(tag))` has no meaning in a configuration", at: .init(span),
-        help: ["remove the tag; quote the value if it is meant as text"]))
+        .unknownTag, "the tag `\(printable(tag))` has no meaning in a configuration", at: .init(span, "a tag"),
+        fix: text.map { .replace(span, with: $0, "remove the tag") }))
   }
 
   // MARK: Faults
