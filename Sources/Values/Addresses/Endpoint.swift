@@ -2,17 +2,20 @@
 ///
 /// For ICMP carriers the port is the echo identifier, as GOST writes it. `scope` is the interface index of a
 /// link-local IPv6 address (RFC 4007), 0 where there is none.
-public struct Endpoint: Hashable, Sendable, Codable {
-  public let address: IPAddress
+public struct Endpoint: Hashable, Sendable {
+  @usableFromInline let packed: PackedAddress
   public let port: UInt16
   public let scope: UInt32
 
   @inlinable
   public init(_ address: IPAddress, port: UInt16, scope: UInt32 = 0) {
-    self.address = address
+    packed = PackedAddress(address)
     self.port = port
     self.scope = scope
   }
+
+  @inlinable
+  public var address: IPAddress { packed.address }
 
   @inlinable
   public var family: AddressFamily { address.family }
@@ -30,6 +33,26 @@ extension Endpoint: CustomStringConvertible {
     case .v4: "\(address):\(port)"
     case .v6: scope == 0 ? "[\(address)]:\(port)" : "[\(address)%\(scope)]:\(port)"
     }
+  }
+}
+
+extension Endpoint: Codable {
+  private enum CodingKeys: CodingKey {
+    case address, port, scope
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    self.init(
+      try values.decode(IPAddress.self, forKey: .address), port: try values.decode(UInt16.self, forKey: .port),
+      scope: try values.decode(UInt32.self, forKey: .scope))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var values = encoder.container(keyedBy: CodingKeys.self)
+    try values.encode(address, forKey: .address)
+    try values.encode(port, forKey: .port)
+    try values.encode(scope, forKey: .scope)
   }
 }
 

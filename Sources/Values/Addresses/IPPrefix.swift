@@ -1,15 +1,13 @@
 /// An address with a prefix length: a network, or an interface address inside its network.
-public struct IPPrefix: Hashable, Sendable, Codable {
-  /// The address as written; host bits are kept, because `192.168.123.2/24` names an interface.
-  public let address: IPAddress
+public struct IPPrefix: Hashable, Sendable {
+  private let packed: PackedAddress
   /// 0...32 for IPv4, 0...128 for IPv6.
   public let length: Int
 
   /// `nil` when the length is outside the family's range.
   public init?(address: IPAddress, length: Int) {
     guard (0...address.bitWidth).contains(length) else { return nil }
-    self.address = address
-    self.length = length
+    self.init(uncheckedAddress: address, length: length)
   }
 
   /// Reads `address/length`; a lone address is a host prefix.
@@ -31,9 +29,12 @@ public struct IPPrefix: Hashable, Sendable, Codable {
   }
 
   private init(uncheckedAddress: IPAddress, length: Int) {
-    address = uncheckedAddress
+    packed = PackedAddress(uncheckedAddress)
     self.length = length
   }
+
+  /// The address as written; host bits are kept, because `192.168.123.2/24` names an interface.
+  public var address: IPAddress { packed.address }
 
   public var family: AddressFamily { address.family }
 
@@ -48,6 +49,28 @@ public struct IPPrefix: Hashable, Sendable, Codable {
     guard family == other.family else { return false }
     let shorter = min(length, other.length)
     return address.masked(to: shorter) == other.address.masked(to: shorter)
+  }
+}
+
+extension IPPrefix: Codable {
+  private enum CodingKeys: CodingKey {
+    case address, length
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    let address = try values.decode(IPAddress.self, forKey: .address)
+    let length = try values.decode(Int.self, forKey: .length)
+    guard let prefix = IPPrefix(address: address, length: length) else {
+      throw DecodingError.dataCorruptedError(forKey: .length, in: values, debugDescription: "length out of range")
+    }
+    self = prefix
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var values = encoder.container(keyedBy: CodingKeys.self)
+    try values.encode(address, forKey: .address)
+    try values.encode(length, forKey: .length)
   }
 }
 
