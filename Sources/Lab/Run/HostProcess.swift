@@ -108,7 +108,8 @@ final class HostProcess {
     while waitpid(process, &status, 0) < 0, errno == EINTR {}
   }
 
-  /// The end of what the host's programs wrote.
+  /// The end of what the host's programs wrote; after a crash, its beginning, because a backtrace is long and what
+  /// matters stands on top.
   func lastLines(_ count: Int) -> [String] {
     var status = stat()
     guard log >= 0, fstat(log, &status) == 0 else { return [] }
@@ -117,7 +118,9 @@ final class HostProcess {
     let got = pread(log, &bytes, size, status.st_size - off_t(size))
     guard got > 0 else { return [] }
     let text = String(decoding: bytes.prefix(got), as: UTF8.self)
-    return text.split(separator: "\n").suffix(count).map { line in
+    let lines = text.split(separator: "\n")
+    let crash = lines.firstIndex { $0.hasPrefix("*** ") || $0.contains("Fatal error:") }
+    return (crash.map { lines[$0...].prefix(count) } ?? lines.suffix(count)).map { line in
       String(String.UnicodeScalarView(line.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? "?" : $0 }))
     }
   }
