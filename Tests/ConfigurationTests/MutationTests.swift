@@ -1,0 +1,83 @@
+import Configuration
+import Testing
+
+/// Files cut off and changed at every byte: the loader ends, its spans lie inside the files, and what it prints is
+/// printable.
+@Suite struct MutationTests {
+  static let files: [String] = [
+    Examples.server, Examples.client,
+    "{\"services\":[{\"name\":\"vpn\",\"addr\":\":8421\",\"handler\":{\"type\":\"tun\",\"metadata\":{\"ttl\":10}},"
+      + "\"listener\":{\"type\":\"tun\",\"metadata\":{\"net\":\"10.0.0.1/24\",\"routes\":[\"10.1.0.0/16 10.0.0.2\"]}}}]}",
+    "x: &a {auth: {username: ann, password: pä55}}\nservices:\n- name: r\n  handler:\n    <<: *a\n    type: relay\n  listener: *a\n"
+      + "  metadata:\n    preUp: [\"a b\", |\n      c\n      ]\n",
+  ]
+
+  @Test("A file cut off at any byte is judged", arguments: files.indices)
+  func truncated(_ index: Int) {
+    let bytes = Array(Self.files[index].utf8)
+    for end in 0...bytes.count { judge(Array(bytes[..<end])) }
+  }
+
+  @Test("A file with any byte changed, added or removed is judged", arguments: files.indices)
+  func changed(_ index: Int) {
+    let bytes = Array(Self.files[index].utf8)
+    for offset in bytes.indices {
+      for byte: UInt8 in [
+        0x00, 0x09, 0x0A, 0x20, 0x22, 0x23, 0x26, 0x2A, 0x2D, 0x3A, 0x5B, 0x7B, 0x7D, 0x80, 0xE2, 0xFF,
+      ] {
+        var copy = bytes
+        copy[offset] = byte
+        judge(copy)
+      }
+      var shorter = bytes
+      shorter.remove(at: offset)
+      judge(shorter)
+      var longer = bytes
+      longer.insert(bytes[offset], at: offset)
+      judge(longer)
+    }
+  }
+
+  @Test("The other end's file cut off at any byte is judged")
+  func truncatedPeer() {
+    let peer = Array(Examples.server.utf8)
+    let own = Array(Examples.client.utf8)
+    for end in 0...peer.count { judge(own, with: Array(peer[..<end])) }
+  }
+
+  @Test("Random text of YAML's characters is judged")
+  func random() {
+    var state: UInt64 = 0x2545_F491_4F6C_DD1D
+    let alphabet = Array("services:chainnodes -?:,[]{}#&*!|>'\"%@`\n\n  \t\\0x1aäß\u{2028}".utf8)
+    for _ in 0..<3_000 {
+      var bytes: [UInt8] = []
+      for _ in 0..<60 {
+        state ^= state << 13
+        state ^= state >> 7
+        state ^= state << 17
+        bytes.append(alphabet[Int(state % UInt64(alphabet.count))])
+      }
+      judge(bytes)
+    }
+  }
+
+  private func judge(_ bytes: [UInt8], with peer: [UInt8]? = nil) {
+    let report = Checker.check([(name: "m.yaml", bytes: bytes)], with: peer.map { [(name: "p.yaml", bytes: $0)] } ?? [])
+    var isSound = (0...3).contains(report.exitCode)
+    for diagnostic in report.diagnostics {
+      let spans =
+        [diagnostic.primary?.span].compactMap { $0 } + diagnostic.secondary.map(\.span)
+        + (diagnostic.fix?.edits.map(\.span) ?? [])
+      for span in spans {
+        let count = report.sources.file(span.file)?.bytes.count ?? -1
+        if span.start > span.end || span.end > count { isSound = false }
+      }
+    }
+    let text = DiagnosticRenderer(sources: report.sources, width: 60).render(report.diagnostics)
+    // C0 and C1 controls other than the line end.
+    if text.unicodeScalars.contains(where: { $0.value < 0x20 && $0 != "\n" || (0x7F...0x9F).contains($0.value) }) {
+      isSound = false
+    }
+    if !isSound { Issue.record("\(String(decoding: bytes, as: UTF8.self))\n\(text)") }
+  }
+}
