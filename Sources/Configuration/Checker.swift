@@ -55,6 +55,12 @@ public struct CheckReport: Sendable {
   public var diagnostics: [Diagnostic]
   public var sources: SourceMap
 
+  public init(configuration: Configuration?, diagnostics: [Diagnostic], sources: SourceMap) {
+    self.configuration = configuration
+    self.diagnostics = diagnostics
+    self.sources = sources
+  }
+
   /// 0 good, 1 errors, 2 unreadable, 3 only "not yet".
   public var exitCode: Int32 { diagnostics.exitCode }
 
