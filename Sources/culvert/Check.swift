@@ -27,15 +27,9 @@ struct Check: ParsableCommand {
   var format = Format.text
 
   func run() throws {
-    var loaded = SourceFiles.load(files)
-    if !peers.isEmpty {
-      let other = SourceFiles.load(peers, into: loaded.result.sources)
-      loaded.result = CheckPair.combine(loaded.result, with: other.result)
-      loaded.exitCode =
-        loaded.exitCode == 2 || other.exitCode == 2 ? 2 : loaded.result.diagnostics.exitCode
-    }
-    SourceFiles.printDiagnostics(loaded.result, format: format == .json ? .json : .text, to: .standardOutput)
-    if loaded.exitCode != 0 { throw ExitCode(loaded.exitCode) }
-    if format == .text, loaded.result.diagnostics.isEmpty { print("no problems found") }
+    let report = SourceFiles.check(files, with: peers)
+    SourceFiles.printDiagnostics(report, format: format == .json ? .json : .text, to: .standardOutput)
+    if report.exitCode != 0 { throw ExitCode(report.exitCode) }
+    if format == .text, report.diagnostics.isEmpty { print("no problems found") }
   }
 }

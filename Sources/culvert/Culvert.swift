@@ -9,10 +9,10 @@ struct Culvert: ParsableCommand {
     abstract: "A network tunnel that runs GOST v3 files, says why before it fails, and tells the truth about the path.",
     discussion: """
       EXAMPLE
-        culvert check server.yaml            look at a file before anything runs
-        culvert -C server.yaml               run it (the same as `culvert run -C server.yaml`)
-        culvert path                         ask the running daemon which way its packets take
-        culvert lab examples/tun-over-icmp6  run two hosts in namespaces, with proof
+        culvert check server.yaml      look at a file before anything runs
+        culvert -C server.yaml         run it (short for `culvert run -C …`)
+        culvert path                   ask the daemon which way packets take
+        culvert lab DIRECTORY          run hosts in namespaces, with proof
       """,
     subcommands: [
       Run.self, Check.self, PathCommand.self, LabCommand.self, Explain.self, VersionCommand.self, LabHostCommand.self,

@@ -14,10 +14,10 @@ struct Explain: ParsableCommand {
 
   func run() throws {
     guard let code else {
-      for (code, title) in Explanations.index { print("\(code)  \(title)") }
+      for page in Explanations.all { print("\(page.code.rawValue)  \(page.title)") }
       return
     }
-    guard let text = Explanations.text(for: code.uppercased()) else {
+    guard let known = DiagnosticCode(rawValue: code.uppercased()), let text = Explanations.text(for: known) else {
       throw ValidationError("there is no code \(code); `culvert explain` lists them")
     }
     print(text)

@@ -54,11 +54,9 @@ struct Run: ParsableCommand {
   }
 
   func run() throws {
-    let loaded = SourceFiles.load(files)
-    SourceFiles.printDiagnostics(loaded.result, format: .text, to: .standardError)
-    guard loaded.exitCode == 0, let configuration = loaded.result.configuration else {
-      throw ExitCode(loaded.exitCode == 0 ? 1 : loaded.exitCode)
-    }
+    let report = SourceFiles.check(files)
+    SourceFiles.printDiagnostics(report, format: .text, to: .standardError)
+    guard report.mayRun, let configuration = report.configuration else { throw ExitCode(max(1, report.exitCode)) }
     let log = makeLog(configuration.log)
     let loop: EventLoop
     let signals: SignalWatch

@@ -7,34 +7,28 @@ enum SourceFiles {
   enum Format { case text, json }
   enum Destination { case standardOutput, standardError }
 
-  struct Loaded {
-    var result: LoadResult
-    /// Files that could not be opened make it 2, whatever else there is.
-    var exitCode: Int32
-  }
-
-  static func load(_ names: [String], into map: SourceMap = SourceMap()) -> Loaded {
-    var sources: [(name: String, bytes: [UInt8])] = []
+  /// Reads and checks; files that cannot be opened are diagnostics like any other.
+  static func check(_ names: [String], with peers: [String] = []) -> CheckReport {
     var unreadable: [Diagnostic] = []
-    for name in names {
-      do throws(SystemError) {
-        let bytes =
-          name == "-" ? try FileReading.readAll(0, name: "standard input") : try FileReading.read(name)
-        sources.append((name == "-" ? "<stdin>" : name, bytes))
-      } catch {
-        unreadable.append(ConfigurationLoader.unreadable(name: name, reason: error.reason))
-      }
+    let own = names.compactMap { read($0, &unreadable) }
+    let others = peers.compactMap { read($0, &unreadable) }
+    guard unreadable.isEmpty else {
+      return CheckReport(configuration: nil, diagnostics: unreadable, sources: SourceMap())
     }
-    var result = ConfigurationLoader.load(sources: sources, into: map)
-    if !unreadable.isEmpty {
-      result.diagnostics = unreadable + result.diagnostics.filter { sources.isEmpty ? false : $0.severity == .error }
-      result.configuration = nil
-      return Loaded(result: result, exitCode: 2)
-    }
-    return Loaded(result: result, exitCode: result.exitCode)
+    return Checker.check(own, with: others)
   }
 
-  static func printDiagnostics(_ result: LoadResult, format: Format, to destination: Destination) {
+  private static func read(_ name: String, _ unreadable: inout [Diagnostic]) -> Checker.File? {
+    do throws(SystemError) {
+      if name == "-" { return ("<stdin>", try FileReading.readAll(0, name: "standard input")) }
+      return (name, try FileReading.read(name))
+    } catch {
+      unreadable.append(ConfigurationLoader.unreadable(name: name, reason: error.reason))
+      return nil
+    }
+  }
+
+  static func printDiagnostics(_ result: CheckReport, format: Format, to destination: Destination) {
     let descriptor: Int32 = destination == .standardOutput ? 1 : 2
     switch format {
     case .json: write(DiagnosticJSON.render(result.diagnostics, sources: result.sources) + "\n", to: descriptor)
@@ -45,7 +39,6 @@ enum SourceFiles {
         width: isTerminal ? terminalWidth(descriptor) : 100)
       let text = renderer.render(result.diagnostics)
       if !text.isEmpty { write(text.hasSuffix("\n") ? text : text + "\n", to: descriptor) }
-      if let summary = renderer.summary(result.diagnostics) { write(summary + "\n", to: descriptor) }
     }
   }
 
