@@ -75,7 +75,7 @@ let package = Package(
     tests("ProtocolTests", ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink"]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
-    tests("LinuxTests", ["Values", "LinuxIO", "LinuxNet", "CLinux"]),
+    tests("LinuxTests", ["Values", "Configuration", "LinuxIO", "LinuxNet", "Lab", "CLinux"]),
     tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"]),
     tests("TunnelTests", ["Values", "Configuration", "Daemon", "Parts", "Lab"]),
   ]

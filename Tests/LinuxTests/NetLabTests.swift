@@ -1,0 +1,93 @@
+import Glibc
+import LinuxNet
+import Testing
+
+/// The program under test and what it needs.
+private enum LabProgram {
+  static let reason: Comment = "needs root, /dev/net/tun and the built program beside the tests"
+
+  static let path: String = {
+    var path = [CChar](repeating: 0, count: 4096)
+    let count = readlink("/proc/self/exe", &path, path.count - 1)
+    let exe = String(decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return exe.split(separator: "/").dropLast().map { "/\($0)" }.joined() + "/culvert"
+  }()
+
+  static let example: String = {
+    let root = "\(#filePath)".split(separator: "/").dropLast(3).map { "/\($0)" }.joined()
+    return "\(root)/examples/tun-over-icmp6"
+  }()
+
+  static let canRun = NetSupport.hasTun && access(path, X_OK) == 0
+}
+
+/// The whole program in the whole lab, as a user starts it.
+@Suite("culvert lab", .serialized, .enabled(if: LabProgram.canRun, LabProgram.reason))
+struct NetLabTests {
+  /// The number of processes that are hosts of a lab in that directory.
+  private func hosts(of directory: String) -> String {
+    NetSupport.output("ps -eo args | grep -c '^culvert lab-host \(directory)$'").filter(\.isNumber)
+  }
+
+  @Test("The case of issue 562 holds: ping, both transfers, and a path over ICMPv6 that the witness confirms")
+  func theCase() {
+    let output = NetSupport.output("\(LabProgram.path) lab \(LabProgram.example); echo exit $?")
+    #expect(output.hasSuffix("exit 0\n"), "\(output)")
+    #expect(output.contains("ping client -> 10.90.57.30: 10 of 10"))
+    #expect(output.contains("leg to relay-node is icmp6, IPv6"))
+    #expect(output.contains("IPv4: 0 packets"))
+    #expect(output.contains("all 4 proofs hold"))
+    #expect(hosts(of: LabProgram.example) == "0")
+  }
+
+  @Test("A proof that fails is exit code 1, with the logs of the hosts")
+  func failing() throws {
+    let directory = try copy { $0.replacing("10.90.57.30, count: 10", with: "10.90.57.31, count: 1, within: 1s") }
+    defer { _ = NetSupport.output("rm -r \(directory)") }
+    let output = NetSupport.output("\(LabProgram.path) lab \(directory); echo exit $?")
+    #expect(output.hasSuffix("exit 1\n"), "\(output)")
+    #expect(output.contains("! no answer within 1s"))
+    #expect(output.contains("log of client:"))
+    #expect(output.contains("1 of 4 proofs failed"))
+  }
+
+  @Test("A file that cannot run is exit code 2, and says where the mistake is")
+  func refused() throws {
+    let directory = try copy { $0.replacing("from: client", with: "form: client") }
+    defer { _ = NetSupport.output("rm -r \(directory)") }
+    let output = NetSupport.output("\(LabProgram.path) lab \(directory); echo exit $?")
+    #expect(output.contains("lab.yaml:15:"))
+    #expect(output.hasSuffix("exit 2\n"), "\(output)")
+  }
+
+  @Test(
+    "Nothing is left when a signal ends the lab in the middle", arguments: [("INT", 130), ("TERM", 143), ("KILL", 137)])
+  func interrupted(signal: String, code: Int) throws {
+    // A ping to nobody keeps the lab busy until the signal comes.
+    let directory = try copy { $0.replacing("10.90.57.30, count: 10", with: "10.90.57.31, within: 60s") }
+    defer { _ = NetSupport.output("rm -r \(directory)") }
+    let output = NetSupport.output(
+      """
+      \(LabProgram.path) lab \(directory) > \(directory)/out & lab=$!
+      for i in $(seq 200); do grep -q 'ready ' \(directory)/out && break; sleep 0.05; done
+      kill -\(signal) $lab; wait $lab; echo exit $?
+      for i in $(seq 100); do ps -eo args | grep -q '^culvert lab-host \(directory)$' || break; sleep 0.02; done
+      cat \(directory)/out
+      """)
+    #expect(output.contains("exit \(code)\n"), "\(output)")
+    #expect(output.contains("ready "))
+    #expect(hosts(of: directory) == "0")
+  }
+
+  /// A copy of the example with another lab.yaml.
+  private func copy(_ change: (String) -> String) throws -> String {
+    let directory = NetSupport.output("mktemp -d /tmp/culvert-test-lab-XXXXXX").filter { $0 != "\n" }
+    try #require(directory.hasPrefix("/tmp/culvert-test-lab-"))
+    let text = change(NetSupport.output("cp \(LabProgram.example)/*.yaml \(directory); cat \(directory)/lab.yaml"))
+    let file = open("\(directory)/lab.yaml", O_WRONLY | O_TRUNC)
+    let bytes = Array(text.utf8)
+    try #require(write(file, bytes, bytes.count) == bytes.count)
+    close(file)
+    return directory
+  }
+}
