@@ -98,8 +98,8 @@ private func setStreamCallbacks(_ callbacks: inout ngtcp2_callbacks) {
     owner.post(.streamOpened(id))
     return 0
   }
-  callbacks.recv_stream_data = { _, flags, id, _, data, length, user, _ in
-    guard let owner = connection(user), let stream = owner.streams[id] else { return 0 }
+  callbacks.recv_stream_data = { _, flags, _, _, data, length, user, streamUser in
+    guard let owner = connection(user), let stream = stream(streamUser) else { return 0 }
     owner.received(
       UnsafeRawBufferPointer(start: data, count: length), last: flags & NGTCP2_STREAM_DATA_FLAG_FIN != 0, on: stream)
     return 0

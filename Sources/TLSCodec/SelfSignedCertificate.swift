@@ -34,7 +34,26 @@ public struct SelfSignedCertificate: Sendable {
     try check(gnutls_x509_crt_sign2(crt, crt, privateKey, GNUTLS_DIG_SHA256, 0))
 
     certificate = try Self.exported { gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, $0) }
-    key = try Self.exported { gnutls_x509_privkey_export2(privateKey, GNUTLS_X509_FMT_PEM, $0) }
+    key = try Self.pem(of: privateKey)
+  }
+
+  /// The key as RFC 5915 has it, the number in exactly 32 bytes. GnuTLS's own export writes half of all keys with a
+  /// 33rd, because it takes the number for a signed one, and strict readers (Python's cryptography) refuse those.
+  private static func pem(of key: gnutls_x509_privkey_t) throws(TLSError) -> [UInt8] {
+    var x = gnutls_datum_t()
+    var y = gnutls_datum_t()
+    var number = gnutls_datum_t()
+    try check(gnutls_x509_privkey_export_ecc_raw(key, nil, &x, &y, &number))
+    defer { for part in [x, y, number] { culvert_gnutls_free(part.data) } }
+    let fixed = { (datum: gnutls_datum_t) -> [UInt8] in
+      let bytes = Array(UnsafeBufferPointer(start: datum.data, count: Int(datum.size)))
+      return [UInt8](repeating: 0, count: max(0, 32 - bytes.count)) + bytes.suffix(32)
+    }
+    let prime256v1: [UInt8] = [0xA0, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07]
+    let head: [UInt8] = [0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20]
+    let point: [UInt8] = [0xA1, 0x44, 0x03, 0x42, 0x00, 0x04]
+    let der = head + fixed(number) + prime256v1 + point + fixed(x) + fixed(y)
+    return try exported { result in withDatum(der) { gnutls_pem_base64_encode2("EC PRIVATE KEY", $0, result) } }
   }
 
   private static func fill(
