@@ -73,6 +73,7 @@ final class RelayService: RunningService {
       switch type {
       case "tcp", "tls":
         let security = try type == "tls" ? security(whole) : nil
+        options.keepalive = tcpKeepalive(configuration.listener.metadata)
         listener = try TCPStreamListener(
           loop: context.loop, log: log, local: try listenEndpoint(configuration, family: nil), security: security,
           options: options, accept: accept)

@@ -47,7 +47,9 @@ struct RouteBuilding {
     let type = node.dialer.type.value.lowercased()
     let target = NodeTarget(
       name: node.name.value, address: address, family: node.dialer.descriptor?.family,
-      options: SocketOptions(interface: interface, mark: mark ?? 0), guardian: guardian)
+      options: SocketOptions(
+        interface: interface, mark: mark ?? 0, keepalive: tcpKeepalive(node.dialer.metadata)),
+      guardian: guardian)
     let timeout = service.metadata.duration("dialTimeout") ?? DialTiming.attempt
     let dialer: any Dialer
     switch type {
@@ -117,6 +119,16 @@ enum QUICDefaults {
 /// The sockets' options that a service asks for.
 func socketOptions(of service: ServiceConfiguration, bufferSize: Int) -> SocketOptions {
   SocketOptions(interface: service.interface?.value, mark: service.mark?.value ?? 0, bufferSize: bufferSize)
+}
+
+/// TCP keepalive as GOST has it: on unless `keepalive` is false, each number by its own key.
+func tcpKeepalive(_ metadata: Metadata) -> TCPKeepalive? {
+  guard metadata.bool("keepalive") != false else { return nil }
+  var keepalive = TCPKeepalive()
+  if let idle = metadata.duration("keepalive.idle") { keepalive.idle = idle }
+  if let interval = metadata.duration("keepalive.interval") { keepalive.interval = interval }
+  if let count = metadata.int("keepalive.count") { keepalive.count = count }
+  return keepalive
 }
 
 /// Where a service listens: the address of its `addr`, or every address of the host.

@@ -247,7 +247,9 @@ final class TunService: RunningService, DialGuardian {
       case .lost: log.warn("there is no way to the node at present", ["node": address])
       }
     }
-    if case .client(let client) = end { client.networkChanged() }
+    if case .client(let client) = end, let present = try? netlink.addresses() {
+      client.networkChanged(hostAddresses: Set(present.map(\.prefix.address)))
+    }
   }
 
   func stop() {

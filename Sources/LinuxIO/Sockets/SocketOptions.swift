@@ -10,11 +10,14 @@ public struct SocketOptions: Hashable, Sendable {
   public var mark: UInt32
   /// Bytes for SO_RCVBUF and SO_SNDBUF; 0 leaves the system's default.
   public var bufferSize: Int
+  /// Probes on idle TCP connections; `nil` for none.
+  public var keepalive: TCPKeepalive?
 
-  public init(interface: String? = nil, mark: UInt32 = 0, bufferSize: Int = 0) {
+  public init(interface: String? = nil, mark: UInt32 = 0, bufferSize: Int = 0, keepalive: TCPKeepalive? = nil) {
     self.interface = interface
     self.mark = mark
     self.bufferSize = bufferSize
+    self.keepalive = keepalive
   }
 
   func apply(to descriptor: Int32, family: AddressFamily) throws(SystemError) {
@@ -43,6 +46,38 @@ public struct SocketOptions: Hashable, Sendable {
         throw SystemError("leave by interface \(interface)")
       }
     }
+  }
+}
+
+/// Probes that find out whether the other end of an idle TCP connection is still there (RFC 9293, section 3.8.4). The
+/// defaults are those of Go's runtime, hence GOST's.
+public struct TCPKeepalive: Hashable, Sendable {
+  /// Silence before the first probe, at least a second.
+  public var idle: TimeSpan
+  /// Between probes, at least a second.
+  public var interval: TimeSpan
+  /// Unanswered probes before the connection is given up.
+  public var count: Int
+
+  public init(idle: TimeSpan = .seconds(15), interval: TimeSpan = .seconds(15), count: Int = 9) {
+    self.idle = idle
+    self.interval = interval
+    self.count = count
+  }
+
+  /// Failure is not worth a word: without probes the connection works as well, only longer when it is dead.
+  func apply(to descriptor: Int32) {
+    _ = culvert_set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+    _ = culvert_set_option(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, Self.seconds(idle))
+    _ = culvert_set_option(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, Self.seconds(interval))
+    _ = culvert_set_option(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, Int32(clamping: max(1, min(count, 127))))
+    // Data in flight is subject to the same patience as silence is.
+    let patience = Int64(Self.seconds(idle)) + Int64(Self.seconds(interval)) * Int64(count)
+    _ = culvert_set_option(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: patience * 1000))
+  }
+
+  private static func seconds(_ span: TimeSpan) -> Int32 {
+    Int32(clamping: max(1, min(span.nanoseconds / 1_000_000_000, 32_767)))
   }
 }
 

@@ -15,11 +15,12 @@ public final class TCPStream: ByteStream, DescriptorHandler {
   public var layers: [Layer] { [.tcp] }
 
   /// An accepted connection.
-  init(loop: EventLoop, accepted descriptor: Int32) throws(SystemError) {
+  init(loop: EventLoop, accepted descriptor: Int32, keepalive: TCPKeepalive?) throws(SystemError) {
     self.loop = loop
     self.descriptor = descriptor
     receipt = LinuxIO.receipt(of: descriptor, at: loop.now)
     _ = culvert_set_option(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+    keepalive?.apply(to: descriptor)
     registration = try loop.register(descriptor, self)
   }
 
@@ -35,6 +36,7 @@ public final class TCPStream: ByteStream, DescriptorHandler {
     do throws(SystemError) {
       try options.apply(to: descriptor, family: remote.family)
       _ = culvert_set_option(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+      options.keepalive?.apply(to: descriptor)
       var address = culvert_endpoint(remote, for: remote.family)
       if culvert_connect(descriptor, &address) != 0, errno != EINPROGRESS {
         throw SystemError("connect to \(remote)")
@@ -139,6 +141,7 @@ public final class TCPListener: DescriptorHandler {
   private let descriptor: Int32
   private var registration: EventLoop.Registration?
   private let accepted: (TCPStream) -> Void
+  private let keepalive: TCPKeepalive?
   public let receipt: Receipt
 
   /// Listens on an address; the unspecified IPv6 address takes IPv4 as well.
@@ -148,6 +151,7 @@ public final class TCPListener: DescriptorHandler {
   ) throws(SystemError) {
     self.loop = loop
     self.accepted = accepted
+    keepalive = options.keepalive
     descriptor = try boundSocket(kind: 0, at: local, options: options, operation: "listen on tcp \(local)")
     guard Glibc.listen(descriptor, 1024) == 0 else {
       let error = SystemError("listen on tcp \(local)")
@@ -173,7 +177,7 @@ public final class TCPListener: DescriptorHandler {
         }
         return
       }
-      if let stream = try? TCPStream(loop: loop, accepted: connection) { accepted(stream) }
+      if let stream = try? TCPStream(loop: loop, accepted: connection, keepalive: keepalive) { accepted(stream) }
     }
   }
 
@@ -185,5 +189,5 @@ public final class TCPListener: DescriptorHandler {
   }
 }
 
-/// A write to a connection that the other end closed is an error here, not a signal.
+/// MSG_NOSIGNAL: a write to a connection that the other end closed is an error here, not a signal.
 private let noSignal = Int32(0x4000)

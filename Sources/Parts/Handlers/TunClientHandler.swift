@@ -53,6 +53,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   public private(set) var malformed: UInt64 = 0
 
   private static let batchesPerTurn = 8
+  private static let quickRedial = TimeSpan.milliseconds(100)
 
   public init(loop: EventLoop, log: Log, settings: Settings, route: Route, port: TunPort) {
     self.loop = loop
@@ -107,7 +108,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     port.readLater()
   }
 
-  private func lose(_ reason: String) {
+  private func lose(_ reason: String, redialAfter pause: TimeSpan = DialTiming.pause) {
     carrier?.receiver = nil
     carrier?.close()
     carrier = nil
@@ -117,17 +118,25 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     machineTimer?.cancel()
     if wasJoined { stateChanged?(false) }
     complain(reason)
-    redialTimer?.arm(after: DialTiming.pause)
+    redialTimer?.arm(after: pause)
   }
 
   /// The network came back or changed: do not wait for timers.
-  public func networkChanged() {
-    if carrier == nil {
-      if !isDialing { redialTimer?.arm(after: .milliseconds(100)) }
-    } else {
-      machine.handle(.networkChanged, at: loop.now)
-      settle()
+  ///
+  /// - Parameter hostAddresses: what the host has now. A carrier whose own address is gone is dead, and dialled anew at
+  ///   once; any other is asked whether it still reaches the server.
+  public func networkChanged(hostAddresses: Set<IPAddress>) {
+    guard let carrier else {
+      if !isDialing { redialTimer?.arm(after: Self.quickRedial) }
+      return
     }
+    if let own = carrier.legs.first?.local?.value.address.canonical, !own.isUnspecified, !hostAddresses.contains(own) {
+      route.reset()
+      lose("our address \(own) is gone", redialAfter: Self.quickRedial)
+      return
+    }
+    machine.handle(.networkChanged, at: loop.now)
+    settle()
   }
 
   public func close() {
@@ -164,7 +173,9 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
         let report = carrier?.lastReport
         let answered = machine.wasAnswered
         route.reset()
-        lose(silenceText(unanswered: unanswered, answeredBefore: answered, report: report))
+        // Silence has cost enough time already.
+        lose(
+          silenceText(unanswered: unanswered, answeredBefore: answered, report: report), redialAfter: Self.quickRedial)
         return
       }
     }
