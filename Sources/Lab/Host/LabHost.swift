@@ -29,6 +29,7 @@ public enum LabHost {
 private final class Host {
   let channel: LabChannel
   private var witnesses: [Witness] = []
+  private var addresses: [String: [IPPrefix]] = [:]
   private var daemon: Int32?
 
   struct Refusal: Error, CustomStringConvertible {
@@ -63,6 +64,12 @@ private final class Host {
       return try bringUp(request)
     case "carrier":
       try awaitCarrier(patience: .seconds(5))
+      return []
+    case "link":
+      try setLink(request[1], up: request[2] == "up")
+      return []
+    case "readdress":
+      try readdress(from: request[1], to: request[2])
       return []
     case "counts":
       return witnesses.filter { $0.interface == request[1] }.flatMap { $0.counts.words }
@@ -115,9 +122,32 @@ private final class Host {
     for text in request.words.dropFirst(4) {
       guard let prefix = IPPrefix(text) else { continue }
       try netlink.addAddress(prefix, to: link)
+      addresses[link.name, default: []].append(prefix)
     }
     try netlink.setUp(link)
     return []
+  }
+
+  /// Sets an interface up or down. The kernel forgets IPv6 addresses of an interface that goes down, and whoever
+  /// configures a network gives them back.
+  private func setLink(_ name: String, up: Bool) throws {
+    let netlink = try NetlinkSocket()
+    guard let link = try netlink.link(named: name) else { throw Refusal(description: "interface \(name) is missing") }
+    try netlink.setUp(link, up)
+    guard up else { return }
+    let present = Set(try netlink.addresses(of: link).map(\.prefix))
+    for prefix in addresses[name] ?? [] where !present.contains(prefix) { try netlink.addAddress(prefix, to: link) }
+  }
+
+  private func readdress(from: String, to: String) throws {
+    guard let old = IPPrefix(from), let new = IPPrefix(to),
+      let name = addresses.first(where: { $0.value.contains(old) })?.key
+    else { throw Refusal(description: "no interface has the address \(from)") }
+    let netlink = try NetlinkSocket()
+    guard let link = try netlink.link(named: name) else { throw Refusal(description: "interface \(name) is missing") }
+    try netlink.removeAddress(old, from: link)
+    try netlink.addAddress(new, to: link)
+    addresses[name] = addresses[name, default: []].filter { $0 != old } + [new]
   }
 
   /// Waits until every interface can carry. The kernel notices a new cable with up to a second's delay, and what is

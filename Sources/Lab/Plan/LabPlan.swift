@@ -47,7 +47,18 @@ public struct LabPlan: Sendable {
       case ping(Ping)
       case transfer(Transfer)
       case path(PathExpectation)
+      case trouble(Trouble)
     }
+  }
+
+  /// Something that happens to the lab between two proofs.
+  public enum Trouble: Sendable {
+    /// The host's program ends and comes back.
+    case restart(host: String, pause: TimeSpan)
+    /// A cable carries nothing for a while. The place is that in `cables`.
+    case cut(cable: Int, pause: TimeSpan)
+    /// A host gets another address in the place of one, on whichever interface has it.
+    case readdress(host: String, from: IPPrefix, to: IPPrefix)
   }
 
   public struct Ping: Sendable {

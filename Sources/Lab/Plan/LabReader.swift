@@ -18,6 +18,9 @@ import Values
 ///     - transfer: {from: client, to: server, address: 10.90.57.30, size: 16MiB}
 ///     - path: {host: client, service: tun-client, to: relay-node, family: ipv6, transport: [icmp6, quic, relay]}
 ///
+/// Between proofs, trouble can be made: `restart: {host: server, for: 2s}`, `cut: {between: [client, server], for: 5s}`,
+/// `readdress: {host: client, from: 2001:db8:562::1/64, to: 2001:db8:562::9/64}`.
+///
 /// `between` may be a list of two hosts; the addresses are then chosen here, from the ranges for documentation and
 /// benchmarks. A name leads to a host (all its addresses), to an address, or to a list of these.
 struct LabReader {
@@ -167,7 +170,7 @@ struct LabReader {
 
   private mutating func readProof(_ node: YAMLNode) -> LabPlan.Proof? {
     guard let entry = node.mapping?.first, node.mapping?.count == 1 else {
-      wrongType(node, "a proof", "a mapping with one key: `ping`, `transfer` or `path`")
+      wrongType(node, "a proof", "a mapping with one key, such as `ping`")
       return nil
     }
     guard entry.value.mapping != nil else {
@@ -179,8 +182,11 @@ struct LabReader {
     case "ping": kind = readPing(entry.value).map { .ping($0) }
     case "transfer": kind = readTransfer(entry.value).map { .transfer($0) }
     case "path": kind = readPath(entry.value).map { .path($0) }
+    case "restart": kind = readRestart(entry.value).map { .trouble($0) }
+    case "cut": kind = readCut(entry.value).map { .trouble($0) }
+    case "readdress": kind = readReaddress(entry.value).map { .trouble($0) }
     default:
-      unknownKey(entry.key, ["ping", "transfer", "path"], in: "a proof")
+      unknownKey(entry.key, ["ping", "transfer", "path", "restart", "cut", "readdress"], in: "a proof")
       kind = nil
     }
     return kind.map { LabPlan.Proof(kind: $0, span: entry.key.span) }
@@ -216,6 +222,37 @@ struct LabReader {
     return LabPlan.PathExpectation(
       host: host, service: node["service"].flatMap { text($0, "service") }, to: node["to"].flatMap { text($0, "to") },
       family: node["family"].flatMap { family($0) }, transport: transport, evidence: evidence)
+  }
+
+  private mutating func readRestart(_ node: YAMLNode) -> LabPlan.Trouble? {
+    checkKeys(node, ["host", "for"], in: "a restart")
+    let pause = number(node["for"], "for", 0...600, unit: "s") ?? 1
+    return requiredHost(node, "host", in: "a restart").map { .restart(host: $0, pause: .seconds(Int64(pause))) }
+  }
+
+  private mutating func readCut(_ node: YAMLNode) -> LabPlan.Trouble? {
+    checkKeys(node, ["between", "for"], in: "a cut")
+    let pause = number(node["for"], "for", 0...600, unit: "s") ?? 1
+    guard let between = required(node, "between", in: "a cut") else { return nil }
+    let names = Set((between.sequence ?? [between]).compactMap { hostName($0) })
+    guard let place = cables.firstIndex(where: { Set($0.ends.map(\.host)) == names }) else {
+      error(.missingReference, "there is no link between these hosts", between.span, "")
+      return nil
+    }
+    return .cut(cable: place, pause: .seconds(Int64(pause)))
+  }
+
+  private mutating func readReaddress(_ node: YAMLNode) -> LabPlan.Trouble? {
+    checkKeys(node, ["host", "from", "to"], in: "a readdress")
+    guard let host = requiredHost(node, "host", in: "a readdress"),
+      let old = required(node, "from", in: "a readdress").flatMap({ prefix($0, []) }),
+      let new = required(node, "to", in: "a readdress").flatMap({ prefix($0, []) })
+    else { return nil }
+    guard cables.flatMap(\.ends).contains(where: { $0.host == host && $0.addresses.contains(old) }) else {
+      error(.missingReference, "host `\(host)` has no address \(old)", node["from"]?.span ?? node.span, "")
+      return nil
+    }
+    return .readdress(host: host, from: old, to: new)
   }
 
   // MARK: - Values

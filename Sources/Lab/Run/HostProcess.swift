@@ -108,7 +108,7 @@ final class HostProcess {
     while waitpid(process, &status, 0) < 0, errno == EINTR {}
   }
 
-  /// The end of what the host's programs wrote; after a crash, its beginning, because a backtrace is long and what
+  /// The end of what the host's programs wrote; after a crash, the lines around its beginning, because a backtrace is long and what
   /// matters stands on top.
   func lastLines(_ count: Int) -> [String] {
     var status = stat()
@@ -120,7 +120,7 @@ final class HostProcess {
     let text = String(decoding: bytes.prefix(got), as: UTF8.self)
     let lines = text.split(separator: "\n")
     let crash = lines.firstIndex { $0.hasPrefix("*** ") || $0.contains("Fatal error:") }
-    return (crash.map { lines[$0...].prefix(count) } ?? lines.suffix(count)).map { line in
+    return (crash.map { lines[max(0, $0 - 4)...].prefix(count) } ?? lines.suffix(count)).map { line in
       String(String.UnicodeScalarView(line.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? "?" : $0 }))
     }
   }

@@ -38,7 +38,7 @@ final class LabRun {
     }
     try stopDaemons()
     end()
-    let count = plan.proofs.count
+    let count = plan.proofs.count { if case .trouble = $0.kind { false } else { true } }
     if failures == 0 {
       say("\n\(count == 0 ? "nothing was to be proved" : count == 1 ? "the proof holds" : "all \(count) proofs hold")")
     } else {
@@ -155,6 +155,7 @@ final class LabRun {
       case .ping(let ping): return try check(ping)
       case .transfer(let transfer): return try check(transfer)
       case .path(let path): return try check(path)
+      case .trouble(let trouble): return try make(trouble)
       }
     } catch .refused(let host, let reason) {
       return Outcome(title: proof.title, faults: ["\(host): \(reason)"])
@@ -235,6 +236,37 @@ final class LabRun {
     return outcome
   }
 
+  private func make(_ trouble: LabPlan.Trouble) throws(HostProcess.Failure) -> Outcome {
+    switch trouble {
+    case .restart(let name, let pause):
+      guard let host = host(name), let file = plan.hosts.first(where: { $0.name == name })?.file else {
+        return Outcome(title: "restart \(name)", faults: ["this host runs nothing"])
+      }
+      let ending = try host.ask(["stop"]).first ?? ""
+      try sleep(pause)
+      let start = try host.ask(["run", file], within: .seconds(20)).first.flatMap { Double($0) } ?? 0
+      return Outcome(
+        title: "restart \(name): away for \(pause)",
+        details: ["it \(ending.isEmpty ? "was not running" : ending); started again within \(decimal(start, 2)) s"])
+    case .cut(let place, let pause):
+      guard plan.cables.indices.contains(place), let end = plan.cables[place].ends.first, let host = host(end.host)
+      else { return Outcome(title: "cut", faults: ["there is no such link"]) }
+      try host.ask(["link", end.interface, "down"])
+      try sleep(pause)
+      try host.ask(["link", end.interface, "up"])
+      try host.ask(["carrier"])
+      return Outcome(title: "cut \(plan.cables[place].title): no carrier for \(pause)")
+    case .readdress(let name, let old, let new):
+      try host(name)?.ask(["readdress", "\(old)", "\(new)"])
+      return Outcome(title: "readdress \(name): \(old) becomes \(new)")
+    }
+  }
+
+  private func sleep(_ span: TimeSpan) throws(HostProcess.Failure) {
+    var wait = pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
+    if poll(&wait, 1, Int32(clamping: span.nanoseconds / 1_000_000)) > 0 { throw .interrupted }
+  }
+
   private func say(_ line: String) { FileText.write(line + "\n", to: 1) }
 
   private func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
@@ -247,6 +279,9 @@ extension LabPlan.Proof {
     case .ping(let ping): "ping \(ping.from) -> \(ping.to)"
     case .transfer(let transfer): "transfer \(transfer.from) -> \(transfer.to) (\(transfer.address))"
     case .path(let path): "path \(path.host)\(path.service.map { ", \($0)" } ?? "")"
+    case .trouble(.restart(let host, _)): "restart \(host)"
+    case .trouble(.cut): "cut"
+    case .trouble(.readdress(let host, _, _)): "readdress \(host)"
     }
   }
 }
