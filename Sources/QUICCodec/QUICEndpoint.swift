@@ -378,11 +378,15 @@ public final class QUICEndpoint {
   private func tick(_ now: Instant) { latest = max(latest, max(1, now.nanoseconds)) }
 }
 
+/// The address as the C library has it. The pointer is to the whole union: Swift's view of one of its members is a copy
+/// of that member's size, which is too short for an IPv6 address.
 private func withSocketAddress<Result>(
   _ endpoint: Endpoint, _ body: (UnsafePointer<ngtcp2_sockaddr>, ngtcp2_socklen) -> Result
 ) -> Result {
   var plain = culvert_endpoint(endpoint)
   var storage = ngtcp2_sockaddr_union()
   let size = culvert_sockaddr_set(&storage, &plain)
-  return withUnsafePointer(to: &storage.sa) { body($0, size) }
+  return withUnsafePointer(to: &storage) { whole in
+    body(UnsafeRawPointer(whole).assumingMemoryBound(to: ngtcp2_sockaddr.self), size)
+  }
 }

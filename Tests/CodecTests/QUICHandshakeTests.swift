@@ -111,7 +111,7 @@ struct QUICHandshakeTests {
     let wire = try SimulatedWire(server: .listener, limits: limits)
     // The NAT gives the client another port between its first packet and the one with the token.
     let client = try wire.connect(TestCredentials.client(), QUICSettings(handshakeTimeout: .seconds(3)))
-    wire.tamper = { flight in
+    wire.tamper = { [unowned wire] flight in
       if flight.from == SimulatedWire.serverAddress {
         wire.translated[SimulatedWire.clientAddress] = Endpoint(SimulatedWire.clientAddress.address, port: 1)
         return flight.bytes.count < 1200
