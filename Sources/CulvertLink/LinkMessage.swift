@@ -79,7 +79,7 @@ extension LinkMessage {
       Self.append(report.local, to: &body)
       Self.append(report.remote, to: &body)
       body.append(UInt8(min(report.transport.count, 8)))
-      for layer in report.transport.prefix(8) { Self.append(layer, to: &body) }
+      for layer in report.transport.prefix(8) { Self.append(layer, to: &body, limit: 255) }
     case .notice(let stream, let text):
       body = [3]
       body.append(bigEndian: stream)
@@ -130,10 +130,14 @@ extension LinkMessage {
     }
   }
 
-  private static func append(_ text: String, to bytes: inout [UInt8]) {
-    let utf8 = Array(text.utf8.prefix(1024))
-    bytes.append(bigEndian: UInt16(utf8.count))
-    bytes += utf8
+  /// Texts are cut so that no message is longer than `maximumLength`, and between characters: half of one is not UTF-8
+  /// and would be refused.
+  private static func append(_ text: String, to bytes: inout [UInt8], limit: Int = 1024) {
+    let utf8 = Array(text.utf8)
+    var count = min(utf8.count, limit)
+    while count > 0, count < utf8.count, utf8[count] & 0xC0 == 0x80 { count -= 1 }
+    bytes.append(bigEndian: UInt16(count))
+    bytes += utf8[..<count]
   }
 
   private static func append(_ endpoint: Endpoint?, to bytes: inout [UInt8]) {

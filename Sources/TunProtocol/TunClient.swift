@@ -62,7 +62,6 @@ public struct TunClient: Sendable {
   private var state = State.idle
   private var events: [Event] = []
   private var announcementsDue = 0
-  private var lastHeard: Instant?
   /// The first packet sent since something was heard.
   private var unansweredSince: Instant?
   private var nextKeepalive: Instant?
@@ -96,10 +95,10 @@ public struct TunClient: Sendable {
     case .sent:
       if unansweredSince == nil { unansweredSince = now }
     case .heard:
-      hear(at: now)
+      hear()
     case .answered(let observed):
-      hear(at: now)
-      if !hasAnswer {
+      hear()
+      if !hasAnswer, !isIdle {
         hasAnswer = true
         events.append(.joined(observed: observed))
       }
@@ -109,12 +108,10 @@ public struct TunClient: Sendable {
     }
   }
 
-  private mutating func hear(at now: Instant) {
+  private mutating func hear() {
     guard !isIdle else { return }
-    lastHeard = now
     unansweredSince = nil
     state = .joined
-    if let keepalive, nextKeepalive == nil || hasAnswer == false { nextKeepalive = now + keepalive }
   }
 
   private mutating func announce(attempt: Int, at now: Instant) {
@@ -130,6 +127,7 @@ public struct TunClient: Sendable {
       guard next <= now else { return }
       if attempts >= Timing.attempts {
         state = .idle
+        announcementsDue = 0
         events.append(.giveUp(unanswered: attempts))
       } else {
         announce(attempt: attempts + 1, at: now)
