@@ -28,6 +28,9 @@ struct NetLabPartsTests {
     - ping: {from: client, to: 10.90.57.30, count: 3, within: 4s}
     - transfer: {from: client, to: server, address: 10.90.57.30, size: 2KiB}
     - path: {host: client, service: tun-client, to: relay-node, family: ipv6, transport: [icmp6, quic]}
+    - restart: {host: server, for: 2s}
+    - cut: {between: [server, client]}
+    - readdress: {host: client, from: 2001:db8:562::1/64, to: 2001:db8:562::9/64}
     """
 
   @Test("A lab is read: addresses are kept or chosen, names are resolved, interfaces are numbered")
@@ -51,6 +54,13 @@ struct NetLabPartsTests {
       return
     }
     #expect(ping.count == 3 && ping.within == .seconds(4))
+    guard case .trouble(.restart("server", .seconds(2))) = plan.proofs[3].kind,
+      case .trouble(.cut(0, .seconds(1))) = plan.proofs[4].kind,
+      case .trouble(.readdress("client", _, IPPrefix("2001:db8:562::9/64"))) = plan.proofs[5].kind
+    else {
+      Issue.record("the trouble is of another kind")
+      return
+    }
     #expect(transfer.size == 2048)
     #expect(path.family == .ipv6 && path.transport == ["icmp6", "quic"] && path.evidence == nil)
   }
@@ -71,6 +81,9 @@ struct NetLabPartsTests {
       (", address: 10.90.57.30", "", "CV0106", 16),
       ("- path", "- paths", "CV0102", 17),
       ("service: tun-client", "evidence: rumour", "CV0105", 17),
+      ("host: server, for: 2s", "host: server, for: 2", "CV0105", 18),
+      ("between: [server, client]", "between: [server]", "CV0202", 19),
+      ("from: 2001:db8:562::1/64", "from: 2001:db8:562::7/64", "CV0202", 20),
     ])
   func mistakes(old: String, new: String, code: String, line: Int) throws {
     let parts = Self.good.split(separator: old, maxSplits: 1, omittingEmptySubsequences: false)

@@ -40,6 +40,49 @@ struct NetLabTests {
     #expect(hosts(of: LabProgram.example) == "0")
   }
 
+  @Test("It stays up: both ends restarted, the cable cut, the client's address changed, traffic flows within 5 s")
+  func trouble() throws {
+    let directory = try copy { text in
+      (text.split(separator: "proofs:", maxSplits: 1).first.map(String.init) ?? "") + """
+        proofs:
+        - ping: {from: client, to: 10.90.57.30, count: 3}
+        - restart: {host: server, for: 1s}
+        - ping: {from: client, to: 10.90.57.30, count: 3, within: 5s}
+        - cut: {between: [client, server], for: 6s}
+        - ping: {from: client, to: 10.90.57.30, count: 3, within: 5s}
+        - readdress: {host: client, from: 2001:db8:562::1/64, to: 2001:db8:562::9/64}
+        - ping: {from: client, to: 10.90.57.30, count: 3, within: 5s}
+        - restart: {host: client, for: 0s}
+        - ping: {from: server, to: 10.90.57.1, count: 3, within: 5s}
+        - transfer: {from: server, to: client, address: 10.90.57.1, size: 1MiB}
+        - path: {host: client, to: relay-node, family: ipv6, transport: [icmp6]}
+        """
+    }
+    defer { _ = NetSupport.output("rm -r \(directory)") }
+    let output = NetSupport.output("\(LabProgram.path) lab \(directory); echo exit $?")
+    #expect(output.hasSuffix("exit 0\n"), "\(output)")
+    #expect(output.contains("all 7 proofs hold"))
+    #expect(output.contains("[2001:db8:562::9]"))
+  }
+
+  @Test("A full tunnel that covers its own node does not swallow its own packets")
+  func fullTunnel() throws {
+    let directory = try copy { text in
+      text.replacing("- path", with: "- ping: {from: client, to: \"fd00:57::30\", count: 3}\n- path")
+    }
+    defer { _ = NetSupport.output("rm -r \(directory)") }
+    // The route to the link's own network is the strictest form: it beats the kernel's route to the node.
+    let output = NetSupport.output(
+      """
+      cd \(directory)
+      sed -i 's|net: 10.90.57.1/24|&,fd00:57::1/64\\n      route: 2001:db8:562::/64,0.0.0.0/0,::/0|' client.yaml
+      sed -i 's|net: 10.90.57.30/24|&,fd00:57::30/64|' server.yaml
+      \(LabProgram.path) lab \(directory); echo exit $?
+      """)
+    #expect(output.hasSuffix("exit 0\n"), "\(output)")
+    #expect(output.contains("all 5 proofs hold"))
+  }
+
   @Test("A proof that fails is exit code 1, with the logs of the hosts")
   func failing() throws {
     let directory = try copy { $0.replacing("10.90.57.30, count: 10", with: "10.90.57.31, count: 1, within: 1s") }
