@@ -18,7 +18,8 @@ import Values
 ///     - transfer: {from: client, to: server, address: 10.90.57.30, size: 16MiB}
 ///     - path: {host: client, service: tun-client, to: relay-node, family: ipv6, transport: [icmp6, quic, relay]}
 ///
-/// Between proofs, trouble can be made: `restart: {host: server, for: 2s}`, `cut: {between: [client, server], for: 5s}`,
+/// Between proofs, trouble can be made: `restart: {host: server, for: 2s}`,
+/// `cut: {between: [client, server], for: 5s}`,
 /// `readdress: {host: client, from: 2001:db8:562::1/64, to: 2001:db8:562::9/64}`.
 ///
 /// `between` may be a list of two hosts; the addresses are then chosen here, from the ranges for documentation and

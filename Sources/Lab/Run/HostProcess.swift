@@ -108,8 +108,8 @@ final class HostProcess {
     while waitpid(process, &status, 0) < 0, errno == EINTR {}
   }
 
-  /// The end of what the host's programs wrote; after a crash, the lines around its beginning, because a backtrace is long and what
-  /// matters stands on top.
+  /// The end of what the host's programs wrote; after a crash, the lines around its beginning, because a backtrace is
+  /// long and what matters stands on top.
   func lastLines(_ count: Int) -> [String] {
     var status = stat()
     guard log >= 0, fstat(log, &status) == 0 else { return [] }
