@@ -37,10 +37,10 @@ public enum ConfigurationLoader {
           help: [mentionsServices ? "give `services` an item" : "begin with `services:`, a list of what to run"]))
     }
     report.sources = map
-    if readable { Rules.apply(to: configuration, report) }
+    if readable, !report.isFull { Rules.apply(to: configuration, report) }
     return LoadResult(
       configuration: readable ? configuration : nil,
-      diagnostics: report.diagnostics.inFileOrder().map { $0.keepingQuotes(in: map) }, sources: map)
+      diagnostics: report.findings, sources: map)
   }
 
   /// A file that could not be opened, as a diagnostic; `reason` such as "No such file or directory".

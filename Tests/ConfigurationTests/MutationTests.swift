@@ -49,7 +49,7 @@ import Testing
   func random() {
     var state: UInt64 = 0x2545_F491_4F6C_DD1D
     let alphabet = Array("services:chainnodes -?:,[]{}#&*!|>'\"%@`\n\n  \t\\0x1aäß\u{2028}".utf8)
-    for _ in 0..<3_000 {
+    for _ in 0..<2_000 {
       var bytes: [UInt8] = []
       for _ in 0..<60 {
         state ^= state << 13
@@ -79,5 +79,37 @@ import Testing
       isSound = false
     }
     if !isSound { Issue.record("\(String(decoding: bytes, as: UTF8.self))\n\(text)") }
+  }
+}
+
+@Suite struct SizeTests {
+  @Test("Tens of thousands of faults on one line are judged in time, and the first ones are reported")
+  func manyFaults() {
+    let text = "{" + (0..<40_000).map { "a\($0): 1" }.joined(separator: ",") + "}"
+    let clock = ContinuousClock()
+    let took = clock.measure {
+      let report = check(text)
+      #expect(report.diagnostics.count == 200)
+      #expect(report.diagnostics.last?.notes.contains { $0.contains("there is more") } == true)
+      #expect(report.rendered.split(separator: "\n").allSatisfy { $0.count <= 110 })
+    }
+    #expect(took < .seconds(20))
+  }
+
+  @Test("Thousands of services are judged in time")
+  func manyServices() {
+    var text = "services:\n"
+    for index in 0..<2_000 {
+      text +=
+        "- {name: s\(index), addr: ':\(10_000 + index)', handler: {type: relay, chain: c\(index)}, listener: {type: tls}}\n"
+    }
+    text += "chains:\n"
+    for index in 0..<2_000 {
+      text +=
+        "- {name: c\(index), hops: [{nodes: [{addr: 'h:\(index + 1)', connector: {type: relay}, dialer: {type: tcp}}]}]}\n"
+    }
+    let clock = ContinuousClock()
+    let took = clock.measure { #expect(check(text).diagnostics.isEmpty) }
+    #expect(took < .seconds(20))
   }
 }

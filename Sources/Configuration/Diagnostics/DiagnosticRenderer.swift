@@ -129,7 +129,7 @@ public struct DiagnosticRenderer: Sendable {
     for number in numbers {
       if let previous {
         if number == previous + 2 {
-          rows.append(sourceRow(source, previous + 1, gutter: gutter, window: 0))
+          rows.append(sourceRow(source, previous + 1, gutter: gutter, window: 0, near: 0))
         } else if number > previous + 1 {
           rows.append(paint("...", .gutter))
         }
@@ -140,8 +140,8 @@ public struct DiagnosticRenderer: Sendable {
     return rows
   }
 
-  private func sourceRow(_ source: SourceFile, _ number: Int, gutter: Int, window: Int) -> String {
-    let cells = LineCells(source, number)
+  private func sourceRow(_ source: SourceFile, _ number: Int, gutter: Int, window: Int, near offset: Int) -> String {
+    let cells = LineCells(source, number, near: offset)
     let label = String(number)
     let pad = String(repeating: " ", count: gutter - label.count)
     let text = cells.visible(from: window, width: room(gutter))
@@ -154,7 +154,8 @@ public struct DiagnosticRenderer: Sendable {
   private func marked(
     _ source: SourceFile, _ number: Int, _ marks: [Mark], severity: Diagnostic.Severity, gutter: Int
   ) -> [String] {
-    let cells = LineCells(source, number)
+    let offset = (marks.first { $0.isPrimary } ?? marks.first)?.label.span.start ?? 0
+    let cells = LineCells(source, number, near: offset)
     let spans: [(mark: Mark, start: Int, end: Int)] = marks.map { mark in
       let start = cells.column(at: mark.label.span.start)
       return (mark, start, max(start + 1, min(cells.column(at: mark.label.span.end), cells.width + 1)))
@@ -162,7 +163,7 @@ public struct DiagnosticRenderer: Sendable {
     let room = room(gutter)
     let anchor = spans.first { $0.mark.isPrimary } ?? spans.first
     let window = cells.window(start: anchor?.start ?? 0, end: anchor?.end ?? 0, width: room)
-    var rows = [sourceRow(source, number, gutter: gutter, window: window)]
+    var rows = [sourceRow(source, number, gutter: gutter, window: window, near: offset)]
     let prefix = String(repeating: " ", count: gutter) + " " + paint("|", .gutter)
 
     // Underlines, all in one row; where two overlap the primary is on top.
@@ -218,7 +219,9 @@ public struct DiagnosticRenderer: Sendable {
 
   /// A line as it will be, with marks below what is new.
   private func patched(_ source: SourceFile, _ number: Int, _ edits: [Diagnostic.Fix.Edit], gutter: Int) -> [String] {
-    guard let line = source.line(number) else { return [] }
+    guard let whole = source.line(number), let first = edits.first else { return [] }
+    let line = LineCells.part(
+      of: whole, around: first.span.start..<max(first.span.start, edits.last?.span.end ?? 0), in: source)
     let pad = String(repeating: " ", count: gutter)
     var bytes: [UInt8] = []
     var concealed: [Range<Int>] = []
@@ -248,7 +251,12 @@ public struct DiagnosticRenderer: Sendable {
     var offset = 0
     for (index, text) in bytes.split(separator: 0x0A, omittingEmptySubsequences: false).prefix(8).enumerated() {
       let range = offset..<offset + text.count
-      let cells = LineCells(bytes: bytes[range], base: offset, concealed: concealed)
+      let cells = LineCells(
+        bytes: bytes[range], base: offset, concealed: concealed,
+        cut: (
+          index == 0 && line.lowerBound > whole.lowerBound,
+          range.upperBound == bytes.count && line.upperBound < whole.upperBound
+        ))
       let marks = changed.map { $0.clamped(to: range) }.filter { piece in !bytes[piece].allSatisfy { $0 == 0x20 } }
         .map { cells.column(at: $0.lowerBound)..<cells.column(at: $0.upperBound) }.filter { !$0.isEmpty }
       let window = cells.window(

@@ -11,26 +11,29 @@ struct LineCells {
   private var cells: [Cell] = []
   /// The whole line's width.
   private(set) var width = 0
-  private let end: Int
 
-  init(_ source: SourceFile, _ number: Int) {
+  /// The part of a line (from 1) that a span at `offset` is shown in.
+  init(_ source: SourceFile, _ number: Int, near offset: Int) {
     let line = source.line(number) ?? 0..<0
-    self.init(bytes: source.slice(line), base: line.lowerBound, concealed: source.concealed)
+    let part = Self.part(of: line, around: offset..<offset, in: source)
+    self.init(
+      bytes: source.slice(part), base: part.lowerBound, concealed: source.concealed,
+      cut: (part.lowerBound > line.lowerBound, part.upperBound < line.upperBound))
   }
 
-  /// `base` is the offset of the first byte, in the terms of `concealed`.
-  init(bytes: ArraySlice<UInt8>, base: Int, concealed: [Range<Int>]) {
-    end = base + bytes.count
+  /// `base` is the offset of the first byte, in the terms of `concealed`; `cut` tells on which sides the line goes on.
+  init(bytes: ArraySlice<UInt8>, base: Int, concealed: [Range<Int>], cut: (left: Bool, right: Bool) = (false, false)) {
     let line = Array(bytes)
     let hidden = Self.joined(
-      concealed.filter { $0.lowerBound < base + line.count && $0.upperBound > base }
+      concealed.map { $0.clamped(to: base..<base + line.count) }.filter { !$0.isEmpty }
         + SecretText.ranges(in: line).map { $0.lowerBound + base..<$0.upperBound + base })
+    if cut.left { append("…", 1, base - 1) }
     var offset = base
     for scalar in String(decoding: line, as: UTF8.self).unicodeScalars {
       let length = UTF8.width(scalar)
       if let range = hidden.first(where: { $0.contains(offset) }) {
         // One length for all, so that the length is no secret told.
-        if offset == max(range.lowerBound, base) { append("******", 6, offset) } else { append("", 0, offset) }
+        if offset == range.lowerBound { append("******", 6, offset) } else { append("", 0, offset) }
       } else if scalar == "\t" {
         let spaces = 4 - width % 4
         append(String(repeating: " ", count: spaces), spaces, offset)
@@ -40,6 +43,18 @@ struct LineCells {
       }
       offset += length
     }
+    if cut.right { append("…", 1, offset) }
+  }
+
+  /// A line of half a megabyte is not laid out for a window of a hundred cells: some thousand bytes around the span
+  /// are, whole characters.
+  static func part(of line: Range<Int>, around span: Range<Int>, in source: SourceFile) -> Range<Int> {
+    guard line.count > 4096 else { return line }
+    var start = min(max(line.lowerBound, span.lowerBound - 1024), line.upperBound)
+    var end = max(start, min(line.upperBound, span.upperBound + 2048))
+    while start > line.lowerBound, source.bytes[start] & 0xC0 == 0x80 { start -= 1 }
+    while end < line.upperBound, source.bytes[end] & 0xC0 == 0x80 { end += 1 }
+    return start..<end
   }
 
   /// Ranges that touch or overlap as one, so that each secret is one run of asterisks.

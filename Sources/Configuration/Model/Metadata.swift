@@ -52,8 +52,9 @@ public struct Metadata: Sendable {
     if case .int(let value)? = entry(name)?.value { value } else { nil }
   }
 
+  /// `nil` for zero as well: in every key of GOST's a zero duration means the default.
   public func duration(_ name: String) -> TimeSpan? {
-    if case .duration(let value)? = entry(name)?.value { value } else { nil }
+    if case .duration(let value)? = entry(name)?.value, value != .zero { value } else { nil }
   }
 
   /// Text, also of a list of one; `nil` for a secret.

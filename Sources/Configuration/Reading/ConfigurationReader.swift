@@ -339,6 +339,7 @@ struct ConfigurationReader {
     let values = ValueReader(report: report, isJSON: isJSON)
     var entries: [Metadata.Entry] = []
     for entry in mapping {
+      if report.isFull { break }
       guard let key = keys.first(where: { $0.answers(to: entry.name) }) else {
         report.add(stray(entry, keys, in: title, neighbours, siblings))
         continue
@@ -498,12 +499,18 @@ struct ConfigurationReader {
   private func sockets(_ object: ObjectReader) -> (interface: Located<String>?, mark: Located<UInt32>?) {
     let options = read(object.value("sockopts"), Grammar.socketOptions)
     let mark = options?.int("mark", 0...Int(UInt32.max)).map { $0.map { UInt32(truncatingIfNeeded: $0) } }
-    return (object.text("interface"), mark)
+    return (interface(object.text("interface")), mark)
   }
 
   private func located(_ metadata: Metadata, _ name: String) -> Located<String>? {
-    guard let entry = metadata.entry(name), case .string(let text) = entry.value, !text.isEmpty else { return nil }
-    return Located(text, at: entry.valueSpan)
+    guard let entry = metadata.entry(name), case .string(let text) = entry.value else { return nil }
+    return interface(Located(text, at: entry.valueSpan))
+  }
+
+  /// A `!` behind a name tells GOST to fail when there is no such interface; Culvert always does.
+  private func interface(_ text: Located<String>?) -> Located<String>? {
+    guard let text, !text.value.isEmpty else { return nil }
+    return text.map { $0.hasSuffix("!") ? String($0.dropLast()) : $0 }
   }
 
   private func mark(_ metadata: Metadata) -> Located<UInt32>? {

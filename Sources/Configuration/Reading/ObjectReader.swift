@@ -1,13 +1,40 @@
 import PartDescriptors
 import Values
 
-/// Collects what the readers and the rules find.
+/// Collects what the readers and the rules find, up to a number that nobody reads to the end: a hostile file may have
+/// a hundred thousand faults, and each costs memory and time.
 final class Report {
-  var diagnostics: [Diagnostic] = []
+  static let limit = 200
+
+  private(set) var diagnostics: [Diagnostic] = []
+  private(set) var leftOut = 0
   /// The files, for fixes that have to fit in.
   var sources = SourceMap()
 
-  func add(_ diagnostic: Diagnostic) { diagnostics.append(diagnostic) }
+  /// Whether more of the same kind would be left out. Readers stop looking for near names then.
+  var isFull: Bool { diagnostics.count >= Self.limit && diagnostics.contains { $0.severity == .error } }
+
+  func leaveOut() { leftOut += 1 }
+
+  /// The first of each severity is always kept, so that the exit code is right.
+  func add(_ diagnostic: Diagnostic) {
+    if diagnostics.count >= Self.limit, diagnostics.contains(where: { $0.severity == diagnostic.severity }) {
+      leftOut += 1
+    } else {
+      diagnostics.append(diagnostic)
+    }
+  }
+
+  /// What was found, in file order, each fix fit for the file.
+  var findings: [Diagnostic] {
+    var ordered = diagnostics.inFileOrder().map { $0.keepingQuotes(in: sources) }
+    if leftOut > 0, let last = ordered.popLast() {
+      var closing = last
+      closing.notes.append("there is more: only the first \(Self.limit) findings are reported")
+      ordered.append(closing)
+    }
+    return ordered
+  }
 }
 
 /// A mapping whose keys were checked against a shape: typed access to its values, each wrong type reported once.
@@ -45,6 +72,10 @@ struct ObjectReader {
 
   private mutating func take(_ entry: YAMLEntry, _ neighbours: [Neighbour], _ judgesPlacement: Bool) {
     guard let field = shape.field(entry.name) else {
+      if report.isFull {
+        report.leaveOut()
+        return
+      }
       report.add(Self.unknown(entry, in: shape.title, known: shape.names, neighbours: neighbours))
       return
     }

@@ -148,7 +148,8 @@ struct AddressRules {
   // MARK: Clashes
 
   private func clashes() {
-    var taken: [(kind: String, address: HostPort, service: ServiceConfiguration)] = []
+    // By protocol and port, so that a file with thousands of services is judged at once.
+    var taken: [String: [(address: HostPort, service: ServiceConfiguration)]] = [:]
     for service in configuration.services {
       guard let listener = service.listener.descriptor, listener.isAvailable, let address = service.address else {
         continue
@@ -163,9 +164,8 @@ struct AddressRules {
       }
       let isEcho = listener.portMeaning == .echoIdentifier
       if !isEcho, address.port == 0 { continue }
-      if let other = taken.first(where: {
-        $0.kind == kind && (isEcho || $0.address.port == address.port) && hostsOverlap($0.address, address)
-      }) {
+      let key = isEcho ? kind : "\(kind) \(address.port)"
+      if let other = taken[key]?.first(where: { hostsOverlap($0.address, address) }) {
         report.add(
           Diagnostic(
             .duplicateListenAddress,
@@ -175,7 +175,7 @@ struct AddressRules {
             at: .init(place(service), "again here"), and: [.init(place(other.service), "first here")],
             help: [isEcho ? "give each its own local address, or join them" : "give one of them another port"]))
       } else {
-        taken.append((kind, address, service))
+        taken[key, default: []].append((address, service))
       }
     }
   }

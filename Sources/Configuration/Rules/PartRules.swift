@@ -12,8 +12,12 @@ struct PartRules {
       pair(service)
       notes(service)
       forwarder(service)
+      interface(service.interface)
     }
-    for node in configuration.allNodes { pair(node) }
+    for node in configuration.allNodes {
+      pair(node)
+      interface(node.interface)
+    }
     for service in configuration.services where service.isTunClient { carriage(service) }
     for chain in configuration.chains { order(chain) }
   }
@@ -124,6 +128,25 @@ struct PartRules {
           at: .init(forwarder.nodes[1].name?.span ?? forwarder.nodes[1].addr.span, "a second target"),
           help: ["give the forwarder one node"]))
     }
+  }
+
+  /// GOST's richer forms of `interface`: several names, a local address, the way by which the client came.
+  private func interface(_ interface: Located<String>?) {
+    guard let interface else { return }
+    let what: String
+    if interface.value.contains(",") {
+      what = "a list of interfaces"
+    } else if interface.value == "auto" {
+      what = "`interface: auto`"
+    } else if IPAddress(interface.value) != nil {
+      what = "a local address in `interface`"
+    } else {
+      return
+    }
+    report.add(
+      Diagnostic(
+        .keyNotYet, "\(what) is not yet supported", .notYet, at: .init(interface.span, "GOST has it, Culvert not yet"),
+        help: ["write the name of one interface"]))
   }
 
   private func streams(_ kind: PartKind) -> String {

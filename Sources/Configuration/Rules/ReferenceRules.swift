@@ -15,23 +15,26 @@ struct ReferenceRules {
     names(configuration.hops.map { ($0.name, $0.span) }, "hop", "nothing can refer to it")
     names(configuration.authers.map { ($0.name, $0.span) }, "auther", "nothing can refer to it")
 
+    let chains = Set(configuration.chains.map(\.name.value))
+    let authers = Set(configuration.authers.map(\.name.value))
+    let hops = Set(configuration.hops.map(\.name.value))
     for service in configuration.services {
       // A listener's chain counts where the listener is one that has it.
-      let chains = [
+      let named = [
         service.handler.chain, service.listener.descriptor?.isAvailable == true ? nil : service.listener.chain,
       ]
-      for chain in chains.compactMap({ $0 }) where configuration.chain(named: chain.value) == nil {
+      for chain in named.compactMap({ $0 }) where !chains.contains(chain.value) {
         missing(
           chain, "chain", configuration.chains.map(\.name.value),
           "GOST would connect directly, around the chain")
       }
-      for auther in service.handler.authers where configuration.auther(named: auther.value) == nil {
+      for auther in service.handler.authers where !authers.contains(auther.value) {
         missing(
           auther, "auther", configuration.authers.map(\.name.value), "GOST would let everybody in")
       }
     }
     for chain in configuration.chains {
-      for case .reference(let name) in chain.hops where configuration.hop(named: name.value) == nil {
+      for case .reference(let name) in chain.hops where !hops.contains(name.value) {
         missing(
           name, "hop", configuration.hops.map(\.name.value), "GOST would end the chain there",
           help: configuration.hops.isEmpty
@@ -103,6 +106,7 @@ struct ReferenceRules {
   private func missing(
     _ name: Located<String>, _ kind: String, _ known: [String], _ why: String, help: [String] = []
   ) {
+    if report.isFull { return }
     let near = NearNames.best(for: name.value, among: known)
     let only = near == nil && known.count == 1 ? known.first : nil
     var help = help

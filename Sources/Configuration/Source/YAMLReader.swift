@@ -290,7 +290,7 @@ private final class YAMLBuilder {
       if scalar.text == "<<", scalar.style == .plain { return }
       if let previous = stack[last].names.updateValue(built.node.span, forKey: scalar.text.lowercased()) {
         stack[last].dropsNext = true
-        diagnostics.append(
+        note(
           Diagnostic(
             .duplicateKey, "the key `\(printable(scalar.text))` stands twice in one mapping",
             at: .init(built.node.span, "again here"), and: [.init(previous, "first here")],
@@ -318,7 +318,7 @@ private final class YAMLBuilder {
     for value in collection.merges {
       let sources: [YAMLNode] = value.mapping != nil ? [value] : value.sequence ?? []
       if sources.isEmpty || sources.contains(where: { $0.mapping == nil }) {
-        diagnostics.append(
+        note(
           Diagnostic(
             .wrongType, "`<<` takes a mapping or a list of mappings, not \(value.kind)",
             at: .init(value.span, "\(value.kind)"), help: ["name a mapping: `<<: *name`"]))
@@ -341,10 +341,14 @@ private final class YAMLBuilder {
   }
 
   private func report(tag: String, _ span: SourceSpan, text: String?) {
-    diagnostics.append(
+    note(
       Diagnostic(
         .unknownTag, "the tag `\(printable(tag))` has no meaning in a configuration", at: .init(span, "a tag"),
         fix: text.map { .replace(span, with: $0, "remove the tag") }))
+  }
+
+  private func note(_ diagnostic: Diagnostic) {
+    if diagnostics.count < Report.limit { diagnostics.append(diagnostic) }
   }
 
   // MARK: Faults
