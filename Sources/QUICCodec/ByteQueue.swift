@@ -75,7 +75,7 @@ struct ByteQueue: ~Copyable {
 final class ChunkPool {
   /// A power of two; larger than any packet, so that a packet's bytes lie in at most two chunks.
   static let chunkSize = 16 * 1024
-  static let kept = 32
+  static let kept = 16
 
   private var free: [UnsafeMutableRawPointer] = []
 

@@ -31,9 +31,10 @@ extension culvert_endpoint {
   }
 }
 
-/// A path in memory that does not move, because the C struct points into itself.
-final class PathStorage {
-  let pointer: UnsafeMutablePointer<ngtcp2_path_storage>
+/// A path in memory that does not move, because the C struct points into itself. A plain pointer, so that the packet
+/// path counts no references; its owner frees it.
+struct PathStorage {
+  private let pointer: UnsafeMutablePointer<ngtcp2_path_storage>
 
   init() {
     pointer = .allocate(capacity: 1)
@@ -41,7 +42,7 @@ final class PathStorage {
     ngtcp2_path_storage_zero(pointer)
   }
 
-  deinit { pointer.deallocate() }
+  func deallocate() { pointer.deallocate() }
 
   var path: UnsafeMutablePointer<ngtcp2_path> {
     UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: ngtcp2_path.self)

@@ -61,7 +61,7 @@ extension QUICConnection {
   ) -> Int {
     let bytes = target.assumingMemoryBound(to: UInt8.self)
     if state == .connected {
-      while let datagram = outgoingDatagrams.first() {
+      while !outgoingDatagrams.isEmpty, let datagram = outgoingDatagrams.first() {
         var vector = ngtcp2_vec(base: Self.mutable(datagram.baseAddress), len: datagram.count)
         var accepted: Int32 = 0
         // The library asserts that a vector is not empty.

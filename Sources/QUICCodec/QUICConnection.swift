@@ -139,6 +139,9 @@ public final class QUICConnection {
   deinit {
     ngtcp2_conn_del(conn)
     reference.deallocate()
+    receivePath.deallocate()
+    firstPath.deallocate()
+    nextPath.deallocate()
     for stream in streams.values {
       stream.send.drop(to: .max, pool: pool)
       stream.receive.drop(to: .max, pool: pool)

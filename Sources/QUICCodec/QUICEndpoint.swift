@@ -195,16 +195,19 @@ public final class QUICEndpoint {
     var birth = QUICBirth(server: UInt64(clamping: latest), version: header.version)
     birth.peerID = header.scid
     birth.originalID = header.dcid
-    if let token = header.token.base, header.token.len > 0, token[0] == UInt8(NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY) {
-      guard let original = originalID(of: header, remote) else {
-        refuse(header, code: UInt64(NGTCP2_INVALID_TOKEN), remote, local)
-        return
-      }
+    let wantsProof = halfOpen >= limits.retryFrom || verdict == NGTCP2_ERR_RETRY
+    if let original = originalID(of: header, remote), let token = header.token.base {
       birth.originalID = original
       birth.retryID = header.dcid
       birth.token = Array(UnsafeBufferPointer(start: token, count: header.token.len))
-    } else if halfOpen >= limits.retryFrom || verdict == NGTCP2_ERR_RETRY {
-      sendRetry(header, remote, local)
+    } else if wantsProof {
+      // A token that is none of ours is refused only where we ask for one: nothing has shown yet that this packet is
+      // more than a damaged copy, and the refusal would end the real client's handshake.
+      if hasRetryToken(header) {
+        refuse(header, code: UInt64(NGTCP2_INVALID_TOKEN), remote, local)
+      } else {
+        sendRetry(header, remote, local)
+      }
       return
     }
     guard halfOpen < limits.halfOpen, connections.count < limits.connections else {
@@ -335,6 +338,7 @@ public final class QUICEndpoint {
   /// The ID of the packet that a Retry token of ours answered; `nil` when the token is not ours, not this address's,
   /// or older than ten seconds.
   private func originalID(of header: ngtcp2_pkt_hd, _ remote: Endpoint) -> ngtcp2_cid? {
+    guard hasRetryToken(header) else { return nil }
     var header = header
     var original = ngtcp2_cid()
     let verdict = withSocketAddress(remote) { address, size in
@@ -343,6 +347,11 @@ public final class QUICEndpoint {
         &header.dcid, 10_000_000_000, UInt64(clamping: latest))
     }
     return verdict == 0 ? original : nil
+  }
+
+  private func hasRetryToken(_ header: ngtcp2_pkt_hd) -> Bool {
+    guard let token = header.token.base, header.token.len > 0 else { return false }
+    return token[0] == UInt8(NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY)
   }
 
   private func refuse(_ header: ngtcp2_pkt_hd, code: UInt64, _ remote: Endpoint, _ local: Endpoint) {

@@ -200,6 +200,26 @@ struct QUICPathTests {
     #expect(wire.endpoint?.connectionCount == 0)
   }
 
+  @Test("a damaged copy with a token that looks like ours does not end the real client's handshake")
+  func damagedToken() throws {
+    let wire = try SimulatedWire(server: .listener)
+    let client = try wire.connect(TestCredentials.client())
+    wire.tamper = { flight in
+      guard flight.bytes[0] & 0xF0 == 0xC0, flight.to == SimulatedWire.serverAddress else { return true }
+      // The token's length comes after the two IDs; 0xB6 is how a Retry token of ours begins.
+      let place = 7 + Int(flight.bytes[5]) + Int(flight.bytes[6 + Int(flight.bytes[5])])
+      var copy = flight.bytes
+      copy[place] = 1
+      copy[place + 1] = 0xB6
+      wire.inject(copy, from: flight.from, to: flight.to)
+      return true
+    }
+    #expect(wire.run(for: .seconds(5)) { client.state == .connected })
+    wire.tamper = nil
+    #expect(wire.endpoint?.counters.dropped ?? 0 > 0)
+    #expect(wire.endpoint?.counters.refused == 0)
+  }
+
   @Test("a flood of first packets is bounded, and a real client still gets in")
   func flood() throws {
     var limits = QUICEndpoint.Limits()
