@@ -1,37 +1,50 @@
-/// Our QUIC against aioquic, which shares no code with it, over real UDP sockets, each in both roles.
+/// Our QUIC against stacks that share no code with it, over real UDP sockets, each in both roles: aioquic, and quic-go,
+/// which is what GOST speaks.
 ///
-/// The tests run where a Python with aioquic is found (`CULVERT_AIOQUIC_PYTHON`, else `python3`); elsewhere they say
-/// that they were skipped and why.
+/// aioquic needs a Python that has it (`CULVERT_AIOQUIC_PYTHON`, else `python3`); quic-go needs the program that
+/// `Interop/quicgo_peer.go` makes (`CULVERT_QUIC_GO_PEER`). Where one is not found the tests say that they were
+/// skipped and why.
 import Glibc
 import QUICCodec
 import TLSCodec
 import Testing
 import Values
 
-private let python: String? = {
-  let candidates = [getenv("CULVERT_AIOQUIC_PYTHON").map { String(cString: $0) }, "python3"].compactMap { $0 }
-  return candidates.first { ChildProgram.succeeds([$0, "-c", "import aioquic"]) }
-}()
+/// The other end's program and the arguments before the role.
+private struct Peer: Sendable, CustomTestStringConvertible {
+  let testDescription: String
+  let command: [String]
+}
 
-private let script: String = {
+private let peers: [Peer] = {
+  var found: [Peer] = []
   var parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
   parts.removeLast()
-  return parts.joined(separator: "/") + "/Interop/aioquic_peer.py"
+  let script = parts.joined(separator: "/") + "/Interop/aioquic_peer.py"
+  let pythons = [getenv("CULVERT_AIOQUIC_PYTHON").map { String(cString: $0) }, "python3"].compactMap { $0 }
+  if let python = pythons.first(where: { ChildProgram.succeeds([$0, "-c", "import aioquic"]) }) {
+    found.append(Peer(testDescription: "aioquic", command: [python, script]))
+  }
+  if let program = getenv("CULVERT_QUIC_GO_PEER").map({ String(cString: $0) }) {
+    found.append(Peer(testDescription: "quic-go", command: [program]))
+  }
+  return found
 }()
 
 @Suite(
-  "QUIC: with aioquic",
-  .enabled(if: python != nil, "no Python with aioquic here: pip install aioquic, or set CULVERT_AIOQUIC_PYTHON"),
+  "QUIC: with other stacks",
+  .enabled(
+    if: !peers.isEmpty,
+    "no Python with aioquic here (pip install aioquic, CULVERT_AIOQUIC_PYTHON), nor CULVERT_QUIC_GO_PEER"),
   .serialized)
 struct QUICInteropTests {
-  @Test("our client speaks with aioquic's server: streams and datagrams come back whole")
-  func client() throws {
+  @Test("our client speaks with another's server: streams and datagrams come back whole", arguments: peers)
+  private func client(other: Peer) throws {
     let certificate = try SelfSignedCertificate(now: wallClock())
     let chain = try TemporaryFile(certificate.certificate)
     let key = try TemporaryFile(certificate.key)
     let port = try LoopbackSocket(datagrams: true).port
-    let program = try #require(python)
-    let peer = try #require(ChildProgram([program, script, "server", "\(port)", chain.path, key.path]))
+    let peer = try #require(ChildProgram(other.command + ["server", "\(port)", chain.path, key.path]))
     #expect(peer.waitFor("READY"), "\(peer.printed())")
 
     let socket = try LoopbackSocket(datagrams: true)
@@ -73,18 +86,17 @@ struct QUICInteropTests {
     turn(socket, connection)
   }
 
-  @Test("aioquic's client speaks with our server: streams and datagrams come back whole")
-  func server() throws {
+  @Test("another's client speaks with our server: streams and datagrams come back whole", arguments: peers)
+  private func server(other: Peer) throws {
     let socket = try LoopbackSocket(datagrams: true)
     let endpoint = QUICEndpoint(
       credentials: try TestCredentials.server(), settings: .listener, secret: TestCredentials.secret)
-    let program = try #require(python)
-    let peer = try #require(ChildProgram([program, script, "client", "\(socket.port)"]))
+    let peer = try #require(ChildProgram(other.command + ["client", "\(socket.port)"]))
     let end = monotonicNow() + .seconds(30)
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
     defer { buffer.deallocate() }
     var echoes: [Int64: [UInt8]] = [:]
-    while monotonicNow() < end, !peer.printed().contains("OK"), !peer.printed().contains("Error") {
+    while monotonicNow() < end, !peer.printed().contains("OK"), !peer.printed().contains("rror") {
       let now = monotonicNow()
       while let news = endpoint.pollEvent() {
         switch news.event {
