@@ -82,7 +82,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
         remote: kernel.remote.map { Endpoint($0.address, port: ownIdentifier) }, at: loop.now)
       registration = try loop.register(descriptor, self)
     } catch {
-      headers.deallocate()
+      // Everything is initialised by now, so `deinit` runs and frees the headers; the descriptor is not its business yet.
       Glibc.close(descriptor)
       throw error
     }
