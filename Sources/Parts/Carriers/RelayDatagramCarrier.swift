@@ -11,6 +11,7 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
   private let stream: any ByteStream
   private let loop: EventLoop
   private let ownLegs: () -> [Leg]
+  private let notice: () -> String?
   private var writer: StreamWriter
   private var reader = PacketBatch(capacity: 256 * 1024, maximumCount: 1024, headroom: 0)
   private var filled = 0
@@ -22,11 +23,17 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
 
   public var headroom: Int { DatagramFraming.headroom }
 
-  /// - Parameter legs: the legs up to and behind the relay, asked anew each time.
-  public init(loop: EventLoop, stream: any ByteStream, request: [UInt8], legs: @escaping () -> [Leg]) {
+  /// - Parameters:
+  ///   - legs: the legs up to and behind the relay, asked anew each time.
+  ///   - notice: what the relay said of a failure in words, if it is a Culvert.
+  public init(
+    loop: EventLoop, stream: any ByteStream, request: [UInt8], legs: @escaping () -> [Leg],
+    notice: @escaping () -> String?
+  ) {
     self.loop = loop
     self.stream = stream
     ownLegs = legs
+    self.notice = notice
     writer = StreamWriter(stream: stream)
     stream.observer = self
     request.withUnsafeBytes { _ = writer.write($0) }
@@ -90,7 +97,8 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
       case .needs: return false
       case .message(let response, let consumed):
         guard response.status == .ok else {
-          fail(TransportFailure(.refused, "the relay refused: \(response.status)"))
+          let words = notice().map { ": \($0)" } ?? ""
+          fail(TransportFailure(.refused, "the relay refused (\(response.status))\(words)"))
           return false
         }
         isOpen = true

@@ -67,9 +67,10 @@ public final class Route {
       node.dialer.openStream { result in
         completion(
           result.map { stream in
-            RelayDatagramCarrier(loop: loop, stream: stream, request: bytes) {
-              Self.legs(of: stream, node: node, target: target)
-            }
+            RelayDatagramCarrier(
+              loop: loop, stream: stream, request: bytes,
+              legs: { Self.legs(of: stream, node: node, target: target) },
+              notice: { node.dialer.reportedFailure(of: stream) })
           })
       }
     }

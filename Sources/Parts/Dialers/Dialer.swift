@@ -18,6 +18,9 @@ public protocol Dialer: AnyObject {
 
   /// What the other end of a stream told us of the way behind it; empty where it is no Culvert.
   func reportedLegs(of stream: any ByteStream) -> [Leg]?
+
+  /// What the other end said of a failure on a stream, in words; `nil` where it said nothing or is no Culvert.
+  func reportedFailure(of stream: any ByteStream) -> String?
 }
 
 /// Timing of ours.

@@ -202,6 +202,11 @@ public final class QUICDialer: Dialer {
     else { return nil }
     return [report.leg(from: .hop(target.name), reportedBy: target.name, at: loop.now)]
   }
+
+  public func reportedFailure(of stream: any ByteStream) -> String? {
+    guard let stream = stream as? QUICByteStream, stream.session.isCulvert else { return nil }
+    return stream.session.notice(for: stream.id)
+  }
 }
 
 /// A client's connection with its socket and timer.

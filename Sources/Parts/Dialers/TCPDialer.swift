@@ -114,4 +114,5 @@ public final class TCPDialer: Dialer {
   }
 
   public func reportedLegs(of stream: any ByteStream) -> [Leg]? { nil }
+  public func reportedFailure(of stream: any ByteStream) -> String? { nil }
 }

@@ -50,4 +50,5 @@ public final class UDPDialer: Dialer {
   public func reset() {}
   public func close() { isClosed = true }
   public func reportedLegs(of stream: any ByteStream) -> [Leg]? { nil }
+  public func reportedFailure(of stream: any ByteStream) -> String? { nil }
 }

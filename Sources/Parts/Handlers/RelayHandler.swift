@@ -37,8 +37,8 @@ public final class RelayHandler {
     resolver = Resolver(loop: loop)
   }
 
-  /// Takes a stream over. `report` is called when the leg behind us is known, to tell a client that can hear it.
-  public func accept(_ stream: any ByteStream, report: @escaping (Leg) -> Void) {
+  /// Takes a stream over. `report` tells a client that can hear it of the leg behind us, or why there is none.
+  public func accept(_ stream: any ByteStream, report: ClientReport) {
     let session = RelaySession(handler: self, stream: stream, report: report)
     sessions[ObjectIdentifier(session)] = session
     session.start()
@@ -70,7 +70,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
 
   private unowned let handler: RelayHandler
   private let stream: any ByteStream
-  private let report: (Leg) -> Void
+  private let report: ClientReport
   private var state = State.reading
   private var writer: StreamWriter
   private var input = PacketBatch(capacity: 128 * 1024, maximumCount: 512, headroom: 0)
@@ -80,7 +80,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
   private var target: HostPort?
   private let since: Instant
 
-  init(handler: RelayHandler, stream: any ByteStream, report: @escaping (Leg) -> Void) {
+  init(handler: RelayHandler, stream: any ByteStream, report: ClientReport) {
     self.handler = handler
     self.stream = stream
     self.report = report
@@ -157,7 +157,6 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
   func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { end() }
 
   private func readRequest() {
-    let remote = stream.receipt.remote
     do {
       switch try RelayRequest.decode(UnsafeRawBufferPointer(rebasing: input.storage[..<filled])) {
       case .needs: return
@@ -167,34 +166,28 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
         serve(request)
       }
     } catch {
-      handler.complain("a client does not speak relay: \(error)", from: remote)
-      refuse(.badRequest)
+      refuse(.badRequest, because: "it does not speak relay: \(error)")
     }
   }
 
   private func serve(_ request: RelayRequest) {
-    let remote = stream.receipt.remote
     if let isAllowed = handler.settings.isAllowed {
       let given = request.credentials
       guard isAllowed(given?.user ?? [], given?.password ?? []) else {
-        handler.complain("a client gave a wrong user or password, or none", from: remote)
-        refuse(.unauthorized)
+        refuse(.unauthorized, because: "it gave a wrong user or password, or none")
         return
       }
     }
     guard request.command == .connect || request.command.rawValue == 0 else {
-      handler.complain("a client asked to bind, which is not served yet", from: remote)
-      refuse(.forbidden)
+      refuse(.forbidden, because: "it asked to bind, which is not served yet")
       return
     }
     guard request.network == .udp else {
-      handler.complain("a client asked for a network other than UDP, which is not served yet", from: remote)
-      refuse(.forbidden)
+      refuse(.forbidden, because: "it asked for a network other than UDP, which is not served yet")
       return
     }
     guard let address = request.address, !address.host.isEmpty, address.port != 0 else {
-      handler.complain("a client gave no target", from: remote)
-      refuse(.badRequest)
+      refuse(.badRequest, because: "it gave no target")
       return
     }
     target = address
@@ -208,8 +201,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
     switch result {
     case .success(let found): addresses = found
     case .failure(let failure):
-      handler.complain("cannot resolve the target \(target.host): \(failure)", from: stream.receipt.remote)
-      refuse(.hostUnreachable)
+      refuse(.hostUnreachable, because: "cannot resolve the target \(target.host): \(failure)")
       return
     }
     var last: SystemError?
@@ -224,16 +216,15 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
         last = error
       }
     }
-    handler.complain(
-      "cannot reach the target \(target): \(last.map(\.description) ?? "no address")", from: stream.receipt.remote)
-    refuse(.networkUnreachable)
+    refuse(
+      .networkUnreachable, because: "cannot reach the target \(target): \(last.map(\.description) ?? "no address")")
   }
 
   private func join(_ socket: UDPSocket, _ target: HostPort) {
     socket.handler = self
     state = .joined(socket)
     respond(.ok)
-    report(leg(of: socket, to: target))
+    report.leg(leg(of: socket, to: target))
     handler.log.debug(
       "relaying datagrams", ["client": stream.receipt.remote?.description ?? "unknown", "target": target])
     sendFrames(to: socket)
@@ -245,7 +236,10 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
     bytes.withUnsafeBytes { _ = writer.write($0) }
   }
 
-  private func refuse(_ status: RelayStatus) {
+  /// Answers with the status, says why in our log and, where it can hear it, to the client.
+  private func refuse(_ status: RelayStatus, because reason: String) {
+    handler.complain("refused a client: \(reason)", from: stream.receipt.remote)
+    report.failure(reason)
     respond(status)
     stream.finish()
     timer?.cancel()

@@ -12,8 +12,18 @@ public protocol StreamListener: AnyObject {
   func close()
 }
 
-/// Takes a new stream; the second argument tells the client of the leg behind us.
-public typealias StreamAcceptor = (any ByteStream, @escaping (Leg) -> Void) -> Void
+/// Takes a new stream, and a way to tell its client what only we can know.
+public typealias StreamAcceptor = (any ByteStream, ClientReport) -> Void
+
+/// What a relay tells a client that can hear it: another Culvert. To any other client it says nothing.
+public struct ClientReport {
+  /// The leg behind us.
+  let leg: (Leg) -> Void
+  /// Why a request failed, in a sentence.
+  let failure: (String) -> Void
+
+  static var unheard: ClientReport { ClientReport(leg: { _ in }, failure: { _ in }) }
+}
 
 /// The listeners `tcp` and `tls`.
 public final class TCPStreamListener: StreamListener {
@@ -46,7 +56,7 @@ public final class TCPStreamListener: StreamListener {
 
   private func arrived(_ stream: TCPStream) {
     guard let security else {
-      accept(stream) { _ in }
+      accept(stream, .unheard)
       return
     }
     guard handshakes.count < Self.maximumHandshakes else {
@@ -65,7 +75,7 @@ public final class TCPStreamListener: StreamListener {
         if let failure {
           self.log.debug("a TLS handshake failed: \(failure)", ["client": remote])
         } else {
-          self.accept(secured) { _ in }
+          self.accept(secured, .unheard)
         }
       }
       let timer = loop.makeTimer { [weak self] in
@@ -176,7 +186,11 @@ public final class QUICStreamListener: StreamListener, DatagramSocketHandler, Tu
     if let currentArrival, currentArrival.remote == connection.remoteEndpoint { session.receipt = currentArrival }
     sessions[ObjectIdentifier(connection)] = session
     session.streamArrived = { [weak self, weak session] stream in
-      self?.accept(stream) { leg in session?.report(leg, for: stream.id) }
+      let id = stream.id
+      self?.accept(
+        stream,
+        ClientReport(
+          leg: { session?.report($0, for: id) }, failure: { session?.report(failure: $0, for: id) }))
     }
   }
 
@@ -227,6 +241,14 @@ extension QUICSession {
       .leg(
         stream: id,
         LegReport(target: target, local: leg.local?.value, remote: leg.remote?.value, transport: names)))
+  }
+}
+
+extension QUICSession {
+  /// Tells the client why its request failed, if it is a Culvert.
+  fileprivate func report(failure text: String, for stream: Int64) {
+    guard isCulvert, let id = UInt64(exactly: stream) else { return }
+    tell(.notice(stream: id, text: text))
   }
 }
 
