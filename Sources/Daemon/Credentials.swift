@@ -20,7 +20,8 @@ enum CredentialLoading {
       return try TLSCredentials.selfSigned(
         try SelfSignedCertificate(
           commonName: block?.commonName ?? "gost.run", organization: block?.organization ?? "GOST",
-          now: culvert_realtime_ns() / 1_000_000_000),
+          now: culvert_realtime_ns() / 1_000_000_000,
+          validity: block?.validity.map { $0.nanoseconds / 1_000_000_000 } ?? 365 * 86_400),
         options: options)
     } catch {
       throw StartReason("the server's certificate: \(error)")

@@ -57,7 +57,13 @@ struct Run: ParsableCommand {
     let report = SourceFiles.check(files)
     SourceFiles.printDiagnostics(report, format: .text, to: .standardError)
     guard report.mayRun, let configuration = report.configuration else { throw ExitCode(max(1, report.exitCode)) }
-    let log = makeLog(configuration.log)
+    let log: Log
+    do throws(SystemError) {
+      log = try makeLog(configuration.log)
+    } catch {
+      SourceFiles.write("error: the log cannot be written: \(error)\n", to: 2)
+      throw ExitCode(1)
+    }
     let loop: EventLoop
     let signals: SignalWatch
     do throws(SystemError) {
@@ -90,14 +96,27 @@ struct Run: ParsableCommand {
     log.info("ended")
   }
 
-  private func makeLog(_ block: LogConfiguration?) -> Log {
+  private func makeLog(_ block: LogConfiguration?) throws(SystemError) -> Log {
     var level = block?.level.flatMap { Log.Level(name: $0.rawValue) } ?? .info
     if debug == 1 { level = .debug }
     if debug > 1 { level = .trace }
     if let logLevel, let chosen = Log.Level(name: logLevel) { level = chosen }
     var format: Log.Format = block?.format == .json ? .json : .text
     if let logFormat { format = logFormat == "json" ? .json : .text }
-    return Log(level: level, format: format)
+    return Log(level: level, format: format, output: try Self.output(block?.output?.value))
+  }
+
+  /// GOST's `log.output`: stderr, stdout, none, or a file to append to.
+  private static func output(_ place: String?) throws(SystemError) -> (String) -> Void {
+    switch place {
+    case nil, "", "stderr"?: return Log.standardError
+    case "stdout"?: return { SourceFiles.write($0, to: 1) }
+    case "none"?: return { _ in }
+    case let path?:
+      let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
+      guard descriptor >= 0 else { throw SystemError("open \(path)") }
+      return { SourceFiles.write($0, to: descriptor) }
+    }
   }
 }
 
