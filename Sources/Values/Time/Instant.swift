@@ -19,9 +19,11 @@ public struct Instant: Hashable, Comparable, Sendable, Codable {
     return Instant(nanoseconds: overflow ? (span.nanoseconds > 0 ? .max : .min) : sum)
   }
 
+  /// Saturates like the sum: from any point the distant future is far ahead, not behind.
   @inlinable
   public static func - (later: Instant, earlier: Instant) -> TimeSpan {
-    TimeSpan(nanoseconds: later.nanoseconds &- earlier.nanoseconds)
+    let (span, overflow) = later.nanoseconds.subtractingReportingOverflow(earlier.nanoseconds)
+    return TimeSpan(nanoseconds: overflow ? (later > earlier ? .max : .min) : span)
   }
 
   public static let distantFuture = Instant(nanoseconds: .max)
