@@ -423,3 +423,41 @@ import Values
     #expect(check(plain, with: tunServer(), plain.with("10.0.0.2/24", "10.0.0.2/32")).codes == [.sameInnerAddress])
   }
 }
+
+/// Slips that users make, and the one thing that is said about each.
+@Suite struct SlipTests {
+  @Test("`auths` in a handler is sent to the authers")
+  func auths() {
+    let report = check(relayServer(["auths: [{username: a, password: b}]"]))
+    #expect(report.codes == [.misplacedKey])
+    #expect(report.first(.misplacedKey)?.message.contains("`authers[]`") == true)
+  }
+
+  @Test("A type one level too high is one finding")
+  func shallowType() {
+    #expect(check(relayServer().with("    type: relay", "  type: relay")).codes == [.misplacedKey])
+  }
+
+  @Test("A missing space behind a colon is put there by the fix")
+  func missingSpace() {
+    #expect(check(relayServer().with("type: relay", "type:relay")).fixed(.wrongType) == relayServer())
+  }
+
+  @Test("A key that is indented too deep goes back by the fix")
+  func tooDeep() {
+    #expect(check(relayServer().with("  addr:", "    addr:")).fixed(.syntax) == relayServer())
+  }
+
+  @Test("A tab in the indentation becomes spaces by the fix")
+  func tab() {
+    let report = check(relayServer().with("    type: relay", "\t\ttype: relay"))
+    #expect(report.fixed(.syntax) == relayServer())
+  }
+
+  @Test("A text that begins with a star is told to be quoted")
+  func star() {
+    let report = check(tunClient(addr: "*.example.com:443"))
+    #expect(report.codes == [.syntax])
+    #expect(report.place(.syntax) == "20:13 *")
+  }
+}

@@ -52,6 +52,7 @@ struct ConfigurationReader {
         Neighbour("handler.metadata", handlerKeys), Neighbour("listener", Grammar.listener),
         Neighbour("service", Grammar.service),
         Neighbour("listener.metadata", listenerKeys), Neighbour("service.metadata", PartCatalog.serviceKeys),
+        Neighbour("authers[]", Grammar.auther),
       ], sibling: listenerNode?["metadata"], ("listener.metadata", listenerKeys))
     let listener = self.listener(
       listenerNode, listenerType, at: node, isKnown: isKnown,
@@ -249,7 +250,7 @@ struct ConfigurationReader {
       let place = node.flatMap { $0.isNull ? nil : $0.span } ?? startOf(parent)
       let descriptor = PartCatalog.find(kind, fallback)
       // The parent itself may be no mapping, which its reader reports.
-      if parent.mapping != nil, node?.mapping != nil || node == nil || node?.isNull == true,
+      if parent.mapping != nil, parent["type"] == nil, node?.mapping != nil || node == nil || node?.isNull == true,
         let descriptor, descriptor.availability == .notYet
       {
         report.add(

@@ -60,7 +60,7 @@ struct ObjectReader {
         Diagnostic(
           .wrongType, "\(shape.title) is a mapping of keys to values, not \(node.kind)",
           at: .init(node.span, node.kind),
-          help: ["its keys are \(quotedList(shape.names))"]))
+          help: ["its keys are \(quotedList(shape.names))"], fix: Self.spaceFix(node, shape)))
       return nil
     }
     self.node = node
@@ -94,6 +94,16 @@ struct ObjectReader {
           .misplacedKey, "`\(field.name)` has no effect in \(shape.title); it belongs in `\(place)`",
           at: .init(entry.key.span, "move this to `\(place)`"), notes: [why]))
     }
+  }
+
+  /// `type:relay` is text in YAML; with a space it is a key and its value.
+  private static func spaceFix(_ node: YAMLNode, _ shape: Shape) -> Diagnostic.Fix? {
+    guard let scalar = node.scalar, scalar.style == .plain, let colon = scalar.text.firstIndex(of: ":"),
+      shape.field(String(scalar.text[..<colon])) != nil, !scalar.text.contains("\n")
+    else { return nil }
+    let place = node.span.start + scalar.text[...colon].utf8.count
+    return Diagnostic.Fix(
+      "put a space behind the colon", [.init(SourceSpan(file: node.span.file, start: place, end: place), " ")])
   }
 
   func has(_ name: String) -> Bool { entries[name].map { !$0.value.isNull } ?? false }

@@ -73,6 +73,14 @@ enum SyntaxAdvice {
         "a `-` stands where no list can begin", at: here, "not the start of a list",
         help: ["begin the list on a line of its own"])
     }
+    if problem.contains("did not find expected alphabetic or numeric character"), let start = contextOffset {
+      let sign = String(decoding: file.slice(start..<start + 1), as: UTF8.self)
+      let what = sign == "*" ? "an alias" : sign == "&" ? "an anchor" : "a tag"
+      return fault(
+        "`\(printable(sign))` begins \(what) here, and no name follows",
+        at: SourceSpan(file: file.id, start: start, end: start + 1),
+        "not the start of a text", help: ["quote a text that begins with `\(printable(sign))`"])
+    }
     if problem.contains("cannot start any token") {
       return fault(
         "`\(printable(String(decoding: file.slice(here.start..<here.end), as: UTF8.self)))` cannot begin a value",
