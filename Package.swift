@@ -70,7 +70,13 @@ let package = Package(
         "Values", "Configuration", "Daemon", "Lab", "LinuxIO", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      swiftSettings: strict),
+      swiftSettings: strict,
+      // The binary runs where there is no Swift toolchain, however it was built: `swift test` knows no flag for that.
+      // What Foundation's static library stands on has to be named, as the modules were compiled for the dynamic one.
+      linkerSettings: [
+        .unsafeFlags(
+          ["-static-stdlib", "-l_FoundationCollections", "-l_FoundationCShims"], .when(configuration: .release))
+      ]),
 
     tests("HouseTests", []),
     tests("ValuesTests", ["Values"]),
