@@ -43,16 +43,15 @@ let package = Package(
     .systemLibrary(name: "CGnuTLS", providers: [.apt(["libgnutls28-dev"])]),
     .systemLibrary(name: "CNgtcp2", providers: [.apt(["libngtcp2-dev", "libngtcp2-crypto-gnutls-dev"])]),
     floor("LinuxIO", ["Values", "ICMPEnvelope", "CLinux"]),
-    floor("LinuxNet", ["Values", "PacketOffload", "CLinux"]),
+    floor("LinuxNet", ["Values", "CLinux"]),
     floor("TLSCodec", ["Values", "CGnuTLS"]),
-    floor("QUICCodec", ["Values", "TLSCodec", "CGnuTLS", "CNgtcp2"]),
+    floor("QUICCodec", ["Values", "TLSCodec", "CNgtcp2"]),
     // parts
     floor(
       "Parts",
       [
-        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "PartDescriptors",
-        "LinuxIO",
-        "LinuxNet", "TLSCodec", "QUICCodec", "CLinux",
+        "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "LinuxIO", "LinuxNet", "TLSCodec",
+        "QUICCodec", "CLinux",
       ]),
     // daemon
     floor(
@@ -62,7 +61,7 @@ let package = Package(
         "TLSCodec", "QUICCodec", "CLinux",
       ]),
     // beside
-    floor("Lab", ["Values", "Configuration", "LinuxIO", "LinuxNet", "CLinux"]),
+    floor("Lab", ["Values", "Configuration", "LinuxNet", "CLinux"]),
     // face
     .executableTarget(
       name: "culvert",
