@@ -458,6 +458,6 @@ import Values
   func star() {
     let report = check(tunClient(addr: "*.example.com:443"))
     #expect(report.codes == [.syntax])
-    #expect(report.place(.syntax) == "20:13 *")
+    #expect(report.place(.syntax) == "21:13 *")
   }
 }
