@@ -1,4 +1,4 @@
-import CYAML
+internal import CYAML
 
 /// From bytes to a tree, through libyaml's event interface.
 ///
