@@ -6,11 +6,17 @@ import LinuxIO
 /// It must be the same after a restart: then a server that lost its connections can tell its clients so at their next
 /// packet (RFC 9000, section 10.3), and a tunnel is back in one round trip instead of a timeout. So it is kept in a file
 /// that only its owner can read; where none can be kept, it is random and restarts are found out by silence.
+///
+/// The place is `STATE_DIRECTORY`, as systemd (`StateDirectory=`) and the lab set it, else `/var/lib/culvert`.
 enum ResetSecret {
-  private static let directory = "/var/lib/culvert"
+  private static var directory: String {
+    let given = getenv("STATE_DIRECTORY").map { String(cString: $0) } ?? ""
+    return given.split(separator: ":").first.map(String.init) ?? "/var/lib/culvert"
+  }
   private static let size = 32
 
   static func load(log: Log) -> [UInt8] {
+    let directory = directory
     let path = "\(directory)/quic-reset.key"
     if let bytes = try? FileReading.read(path), bytes.count == size { return bytes }
     var generator = SystemRandomNumberGenerator()

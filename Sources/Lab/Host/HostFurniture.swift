@@ -16,6 +16,8 @@ enum HostFurniture {
     // Only tools look there, and a container may forbid it.
     _ = culvert_mount("sysfs", "/sys", "sysfs", nil)
     mkdir("/run/lab", 0o755)
+    // What the program keeps between its runs stays in the host, too.
+    setenv("STATE_DIRECTORY", "/run/lab/state", 1)
     try place(hosts, "/run/lab/hosts", over: "/etc/hosts")
     // A name that the lab does not know fails at once instead of asking the world.
     let nobody = "# The lab resolves the names in /etc/hosts only.\noptions timeout:1 attempts:1\n"
