@@ -1,14 +1,15 @@
 /// Bytes between a producer and a consumer, in one contiguous piece so that either end can be a system call.
 ///
-/// Empty it holds no memory beyond `keptCapacity`, because most sessions are idle most of the time. The owner bounds
-/// what goes in; the buffer itself only grows.
+/// The owner bounds what goes in; the buffer itself only grows, and keeps its memory when it runs empty: a busy session
+/// would otherwise ask the kernel for fresh pages with every flight. Most sessions are idle most of the time, so the
+/// owner calls `trim` when one has been quiet for a while.
 struct LinearBuffer: ~Copyable {
   private var base: UnsafeMutableRawPointer?
   private var capacity = 0
   private var head = 0
   private var tail = 0
 
-  /// Capacity that survives running empty, in bytes.
+  /// What an idle buffer may hold, in bytes.
   static let keptCapacity = 4096
 
   init() {}
@@ -28,11 +29,19 @@ struct LinearBuffer: ~Copyable {
     guard head == tail else { return }
     head = 0
     tail = 0
-    if capacity > Self.keptCapacity {
-      base?.deallocate()
-      base = nil
-      capacity = 0
-    }
+  }
+
+  /// Whether `trim` would give memory back, now or once the buffer is empty.
+  var isRoomy: Bool { capacity > Self.keptCapacity }
+
+  /// Gives back the memory of an empty buffer.
+  mutating func trim() {
+    guard head == tail, isRoomy else { return }
+    base?.deallocate()
+    base = nil
+    capacity = 0
+    head = 0
+    tail = 0
   }
 
   mutating func append(_ bytes: UnsafeRawBufferPointer) {

@@ -33,7 +33,7 @@ public final class TLSSession {
   }
 
   /// Plaintext is taken while less than this waits in `pendingOutput`, in bytes; a record more may follow.
-  public static let outputLimit = 128 * 1024
+  public static let outputLimit = 64 * 1024
   /// Ciphertext is taken while less than this waits to be read, in bytes.
   public static let inputLimit = 256 * 1024
 
@@ -155,6 +155,15 @@ public final class TLSSession {
   public var pendingOutput: UnsafeRawBufferPointer { output.readable }
 
   public func consumeOutput(_ count: Int) { output.consume(count) }
+
+  /// Whether the buffers hold memory that an idle session can do without.
+  public var isRoomy: Bool { input.isRoomy || output.isRoomy }
+
+  /// Gives back the memory of empty buffers; for an owner that saw nothing happen for a while.
+  public func trim() {
+    input.trim()
+    output.trim()
+  }
 
   /// Says that nothing more will be written. Reading goes on until the peer ends it.
   public func close() {

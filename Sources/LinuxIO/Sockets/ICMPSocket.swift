@@ -138,6 +138,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
   private func deliver(_ count: Int) {
     arena.batch.removeAll()
     var current: Arrival?
+    var sequence: UInt16 = 0
     for index in 0..<count {
       let message = received[index]
       let start = index * Self.stride
@@ -146,22 +147,26 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
       else { continue }
       let remote = Endpoint(source.address, port: payload.identifier, scope: source.scope)
       if let arrival = current, arrival.remote != remote {
+        note(sequence, from: arrival.remote)
         handler?.datagramsArrived(&arena.batch, arrival, on: self)
         arena.batch.removeAll()
         guard registration != nil else { return }
         current = nil
       }
-      if case .server = side { note(payload.sequence, from: remote) }
+      sequence = payload.sequence
       if current == nil {
         current = Arrival(
           remote: remote, local: message.local.endpoint?.address, interface: message.interface, ecn: message.ecn)
       }
       _ = arena.batch.appendSlot(offset: payload.offset, length: payload.length)
     }
-    if let current { handler?.datagramsArrived(&arena.batch, current, on: self) }
+    guard let current else { return }
+    note(sequence, from: current.remote)
+    handler?.datagramsArrived(&arena.batch, current, on: self)
   }
 
   private func note(_ sequence: UInt16, from remote: Endpoint) {
+    guard case .server = side else { return }
     if sequences[remote] == nil, sequences.count >= Self.maximumClients { sequences.removeAll(keepingCapacity: true) }
     sequences[remote] = sequence
   }
@@ -198,6 +203,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
     let direction: Envelope.Direction
     let identifier: UInt16
     var to: culvert_endpoint?
+    var answered: UInt16 = 0
     switch side {
     case .client(let own, _):
       direction = .request
@@ -206,6 +212,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
       guard let remote else { return .sent }
       direction = .reply
       identifier = remote.port
+      answered = sequences[remote] ?? 0
       to = culvert_endpoint(remote, for: family)
     }
     var from = local.map { culvert_endpoint(source: $0) }
@@ -222,7 +229,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
         case .client:
           sequence = nextSequence
           nextSequence &+= 1
-        case .server: sequence = remote.flatMap { sequences[$0] } ?? 0
+        case .server: sequence = answered
         }
         Envelope.encode(
           into: header, payload: payload, direction: direction, family: family, identifier: identifier,

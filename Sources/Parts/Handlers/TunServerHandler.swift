@@ -86,10 +86,14 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
   public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
     var index = 0
     let sender = arrival.remote
+    // Batches are mostly one flow: an address that was let through, and one that is not a client's, are looked up once.
+    var admitted: IPAddress?
+    var run = ForwardRun()
     while index < batch.count {
       let packet = UnsafeRawBufferPointer(batch[index])
       if TunHandshake.isHandshake(packet) {
         handshake(packet, arrival)
+        admitted = nil
         batch.removeSlot(at: index)
         continue
       }
@@ -98,21 +102,38 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
         batch.removeSlot(at: index)
         continue
       }
-      if let reason = registry.admit(source: source, from: sender, at: loop.now) {
-        drop(reason, sender, source)
-        batch.removeSlot(at: index)
-        continue
+      if source != admitted {
+        if let reason = registry.admit(source: source, from: sender, at: loop.now) {
+          drop(reason, sender, source)
+          batch.removeSlot(at: index)
+          continue
+        }
+        admitted = source
       }
       if !settings.pointToPoint, let other = lookup(destination), other != sender {
-        forward(packet, to: other)
+        let slot = batch.slot(index)
+        if !run.take(offset: slot.offset, length: slot.length, to: other) {
+          send(&run, of: batch)
+          _ = run.take(offset: slot.offset, length: slot.length, to: other)
+        }
         batch.removeSlot(at: index)
         continue
       }
       index += 1
     }
+    send(&run, of: batch)
     guard !batch.isEmpty else { return }
     receivedPackets &+= UInt64(batch.count)
     port.write(&batch)
+  }
+
+  /// Packets from one client to another leave as they came: those that lie behind each other as one run.
+  private func send(_ run: inout ForwardRun, of batch: borrowing PacketBatch) {
+    guard let client = run.client, run.count > 0 else { return }
+    sentPackets &+= UInt64(run.count)
+    let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(batch.storage)[run.start..<run.end])
+    _ = socket.send(bytes, segment: run.segment, to: client, from: receipts[client]?.local?.address, ecn: 0)
+    run = ForwardRun()
   }
 
   private func handshake(_ packet: UnsafeRawBufferPointer, _ arrival: Arrival) {
@@ -147,11 +168,6 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
         _ = socket.send($0, segment: $0.count, to: arrival.remote, from: arrival.local, ecn: 0)
       }
     }
-  }
-
-  private func forward(_ packet: UnsafeRawBufferPointer, to client: Endpoint) {
-    sentPackets &+= 1
-    _ = socket.send(packet, segment: packet.count, to: client, from: receipts[client]?.local?.address, ecn: 0)
   }
 
   private func drop(_ reason: TunRegistry<Endpoint>.Drop, _ sender: Endpoint, _ source: IPAddress?) {
@@ -236,6 +252,34 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     let key = registry.client(for: destination)
     lastLookup = (destination, key)
     return key
+  }
+}
+
+/// Consecutive packets of equal size for one client, but for the last, which may be shorter: what one segmented send
+/// carries.
+private struct ForwardRun {
+  private(set) var client: Endpoint?
+  private(set) var start = 0
+  private(set) var end = 0
+  private(set) var segment = 0
+  private(set) var count = 0
+  private var isComplete = false
+
+  /// False when the packet cannot join and the run has to leave first.
+  mutating func take(offset: Int, length: Int, to other: Endpoint) -> Bool {
+    if count == 0 {
+      client = other
+      start = offset
+      segment = length
+    } else if client != other || offset != end || length > segment || isComplete || count == 64
+      || end - start + length > 65_000
+    {
+      return false
+    }
+    end = offset + length
+    count += 1
+    isComplete = length < segment
+    return true
   }
 }
 

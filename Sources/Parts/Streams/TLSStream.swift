@@ -12,6 +12,8 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
   private var isClosed = false
   private var wroteShort = false
   private var finishing = false
+  private var trimTimer: LoopTimer?
+  private var wasUsed = false
   public weak var observer: (any ByteStreamObserver)?
 
   /// Starts the handshake, as client or server as the credentials are. `completion` is called once, from the loop.
@@ -31,8 +33,31 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
     }
   }
 
+  /// A session that was quiet for this long gives its buffers back.
+  private static let quiet = TimeSpan.seconds(1)
+
   public var layers: [Layer] { below.layers + (session.facts.map { [.tls($0)] } ?? []) }
   public var receipt: Receipt { below.receipt }
+
+  /// Called at every use; the timer runs only while there is something to give back.
+  private func noteUse() {
+    wasUsed = true
+    guard trimTimer == nil, session.isRoomy else { return }
+    let timer = loop.makeTimer { [weak self] in self?.trimIfQuiet() }
+    timer.arm(after: Self.quiet)
+    trimTimer = timer
+  }
+
+  private func trimIfQuiet() {
+    guard !isClosed else { return }
+    if wasUsed {
+      wasUsed = false
+      trimTimer?.arm(after: Self.quiet)
+    } else {
+      session.trim()
+      trimTimer = nil
+    }
+  }
 
   // MARK: From below
 
@@ -51,6 +76,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
   private func pump() {
     guard !isClosed else { return }
     readBelow()
+    noteUse()
     flush()
     if let completion = handshakeDone {
       switch session.state {
@@ -146,6 +172,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
 
   public func write(_ bytes: UnsafeRawBufferPointer) -> Int {
     guard !isClosed else { return bytes.count }
+    defer { noteUse() }
     var written = 0
     while written < bytes.count {
       let taken = session.write(UnsafeRawBufferPointer(rebasing: bytes[written...]))
@@ -179,6 +206,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
       if !output.isEmpty { _ = below.write(output) }
     }
     isClosed = true
+    trimTimer?.cancel()
     below.observer = nil
     below.close()
   }
