@@ -9,4 +9,13 @@ enum HostFamilies {
     close(descriptor)
     return true
   }()
+
+  /// Whether the kernel has IPv6 and the administrator switched it off: sockets can be made and hear nothing.
+  static var isIPv6Disabled: Bool {
+    let descriptor = open("/proc/sys/net/ipv6/conf/all/disable_ipv6", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    var byte: UInt8 = 0
+    return read(descriptor, &byte, 1) == 1 && byte == UInt8(ascii: "1")
+  }
 }

@@ -55,6 +55,10 @@ final class RelayService: RunningService {
       stop()
       throw StartFailure(service: name, reason: error.text)
     }
+    if echoFamilies.contains(.ipv6), HostFamilies.isIPv6Disabled {
+      log.warn(
+        "IPv6 is disabled on this host, so nobody can reach this listener (sysctl net.ipv6.conf.all.disable_ipv6)")
+    }
     if configuration.handler.metadata.bool("bind") == true {
       log.info("`bind` is accepted; BIND requests themselves are refused, they are not served yet")
     }

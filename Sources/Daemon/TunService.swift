@@ -191,7 +191,8 @@ final class TunService: RunningService, DialGuardian {
         settings: .init(
           addresses: prefixes,
           routes: routes.compactMap { route in route.gateway.map { (route.destination, gateway: $0) } },
-          pointToPoint: handler.bool("p2p") ?? false, isAllowed: isAllowed),
+          pointToPoint: handler.bool("p2p") ?? false, isAllowed: isAllowed,
+          isKnown: { user in credentials.contains { $0.username.value == user } }),
         local: local, options: socketOptions(of: configuration, bufferSize: 4 << 20), port: port)
       end = .server(server)
       log.info("listening for tunnels", ["udp": server.localEndpoint?.description ?? local.description])

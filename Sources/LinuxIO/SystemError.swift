@@ -20,7 +20,10 @@ extension SystemError: CustomStringConvertible {
   public var description: String {
     var text = "\(operation): \(reason)"
     switch code {
+    case EACCES where operation.hasPrefix("listen on"):
+      text += " (a port below 1024 needs root, or CAP_NET_BIND_SERVICE)"
     case EPERM, EACCES: text += " (needs root, or CAP_NET_ADMIN and CAP_NET_RAW)"
+    case EADDRINUSE: text += " (another program has it: `ss -lnptu` shows which)"
     case EAFNOSUPPORT: text += " (this kernel has no such address family)"
     default: break
     }

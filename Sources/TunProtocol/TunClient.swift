@@ -103,8 +103,12 @@ public struct TunClient: Sendable {
         events.append(.joined(observed: observed))
       }
     case .networkChanged:
-      if case .idle = state { return }
-      announce(attempt: 1, at: now)
+      switch state {
+      case .idle: return
+      // Ask once more, but let no series of changes put off the moment when the user reads that nothing comes back.
+      case .joining: announcementsDue = 1
+      case .joined: announce(attempt: 1, at: now)
+      }
     }
   }
 

@@ -178,6 +178,18 @@ import Values
     #expect(driver.log.last == "58010 giveUp 3")
   }
 
+  @Test func `changes of the network ask again, but do not put off the giving up`() {
+    var driver = Driver()
+    driver.input(.carrierOpened)
+    for _ in 0..<14 {
+      driver.pass(.milliseconds(200))
+      driver.input(.networkChanged)
+    }
+    driver.pass(.milliseconds(200))
+    #expect(driver.log.last == "3000 giveUp 3")
+    #expect(driver.log.count == 1 + 14 + 2 + 1)
+  }
+
   @Test func `a closed carrier is not spoken on`() {
     var driver = Driver(keepalive: .seconds(10))
     driver.input(.carrierOpened)

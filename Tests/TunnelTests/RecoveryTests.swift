@@ -114,8 +114,7 @@ extension Tunnels {
     func restartServer() throws { server = try net.culvert("server", carrier.server) }
 
     func set(_ host: String, _ changes: String...) throws {
-      let outcome = try net.run(host, changes.map { "ip \($0)" }.joined(separator: " && "))
-      try #require(outcome.isGood, "\(outcome.output)")
+      try net.set(host, changes.map { "ip \($0)" }.joined(separator: " && "))
     }
   }
 }

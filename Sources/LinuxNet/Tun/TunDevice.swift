@@ -102,6 +102,7 @@ public final class TunDevice {
   deinit { close() }
 
   private func configure(mtu: Int?, addresses: [IPPrefix], peer: IPAddress?) throws(TunError) {
+    var current: IPPrefix?
     do throws(NetlinkError) {
       if let mtu {
         try netlink.setMTU(link, mtu)
@@ -110,11 +111,16 @@ public final class TunDevice {
       // Only tidiness: without IPv6 in the kernel there is nothing to switch off.
       try? netlink.disableLinkLocalAddress(link)
       for prefix in addresses {
+        current = prefix
         try netlink.addAddress(prefix, peer: peer?.family == prefix.family ? peer : nil, to: link)
         self.addresses.append(prefix)
       }
+      current = nil
       try netlink.setUp(link)
     } catch {
+      if let current, current.family == .ipv6, [EACCES, EAFNOSUPPORT, EOPNOTSUPP].contains(error.code) {
+        throw .ipv6Missing(current)
+      }
       throw .configuration(error)
     }
   }

@@ -1,4 +1,5 @@
 import Glibc
+import Values
 
 /// Why a TUN device could not be made, each in one line that says what to do.
 public enum TunError: Error, Hashable, Sendable {
@@ -12,6 +13,8 @@ public enum TunError: Error, Hashable, Sendable {
   case invalidName(String, reason: String)
   /// Outside of what the kernel or IPv6 takes.
   case invalidMTU(Int, reason: String)
+  /// An IPv6 address, and IPv6 is switched off or not in the kernel.
+  case ipv6Missing(IPPrefix)
   /// An address or a route was refused.
   case configuration(NetlinkError)
   /// Anything else, with its errno.
@@ -33,6 +36,9 @@ extension TunError: CustomStringConvertible {
       "cannot make a TUN device named \"\(name)\": \(reason)"
     case .invalidMTU(let mtu, let reason):
       "cannot use an mtu of \(mtu): \(reason)"
+    case .ipv6Missing(let prefix):
+      "cannot use the address \(prefix): IPv6 is disabled on this host (see sysctl net.ipv6.conf.all.disable_ipv6 and "
+        + "net.ipv6.conf.default.disable_ipv6; without IPv6 leave the address out of `net`)"
     case .configuration(let error):
       error.description
     case .system(let attempt, let code):

@@ -20,6 +20,13 @@ public protocol DatagramCarrier: AnyObject {
 
   /// What went wrong last that did not end the carrier, for a user who asks why nothing comes back.
   var lastReport: String? { get }
+
+  /// Whether the node itself has shown that it speaks our protocol; `nil` where there is no node to show it.
+  var nodeAnswered: Bool? { get }
+}
+
+extension DatagramCarrier {
+  public var nodeAnswered: Bool? { nil }
 }
 
 public protocol DatagramReceiver: AnyObject {

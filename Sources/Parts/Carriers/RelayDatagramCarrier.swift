@@ -20,6 +20,7 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
   private var sawByte = false
   public weak var receiver: (any DatagramReceiver)?
   public var lastReport: String? { nil }
+  public var nodeAnswered: Bool? { isOpen }
 
   public var headroom: Int { DatagramFraming.headroom }
 
@@ -62,7 +63,7 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
     if writer.drain() { receiver?.carrierWritable(self) }
   }
 
-  public func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { fail(failure) }
+  public func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { cutShort(failure) }
 
   public func streamReadable(_ stream: any ByteStream) {
     for _ in 0..<64 {
@@ -79,10 +80,10 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
         fail(
           sawByte
             ? TransportFailure(.lost, "the relay ended the connection")
-            : TransportFailure(.refused, "the other end closed without a byte: it does not speak relay"))
+            : TransportFailure(.refused, Self.notRelay))
         return
       case .failed(let failure):
-        fail(failure)
+        cutShort(failure)
         return
       }
     }
@@ -109,6 +110,14 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
       fail(TransportFailure(.violation, "the other end does not speak relay: \(error)"))
       return false
     }
+  }
+
+  /// What takes our request for rubbish closes; with a reset, when it left bytes unread.
+  private static let notRelay = "the other end does not speak relay: it closed the connection without a byte"
+
+  private func cutShort(_ failure: TransportFailure) {
+    let isStranger = failure.kind == .lost && !sawByte && notice() == nil
+    fail(isStranger ? TransportFailure(.refused, Self.notRelay) : failure)
   }
 
   private func deliver() {

@@ -37,7 +37,12 @@ public final class TCPDialer: Dialer {
     let limit = timeout
     let attempt = Attempt<any ByteStream>(
       loop: loop, limit: timeout,
-      onTimeout: { TransportFailure(.timeout, "no answer from \(address) within \(limit)") }, completion)
+      onTimeout: {
+        TransportFailure(
+          .timeout,
+          "no answer from \(address) within \(limit); most likely first: a firewall drops packets to that port; the "
+            + "address is wrong; the host is down. They cannot be told apart from here")
+      }, completion)
     attempts[ObjectIdentifier(attempt)] = attempt
     target.resolve(resolver) { [weak self] result in
       switch result {

@@ -39,7 +39,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   private var machineTimer: LoopTimer?
   private var redialTimer: LoopTimer?
   private var outgoing: [Int: PacketBatchBox] = [:]
-  private var lastReason: (text: String, at: Instant)?
+  private var complaints = ComplaintLimiter<String>()
   private var joinedSince: Instant?
   private var carrierSince: Instant?
   /// Called when the server answered for the first time or the tunnel was lost.
@@ -165,17 +165,19 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
       switch event {
       case .joined(let observed):
         joinedSince = loop.now
-        lastReason = nil
+        complaints = ComplaintLimiter()
         log.info(
           "tunnel is up", ["server": settings.target, "seen-as": observed, "via": route.nodeName ?? "direct"])
         stateChanged?(true)
       case .giveUp(let unanswered):
         let report = carrier?.lastReport
+        let nodeAnswered = carrier?.nodeAnswered
         let answered = machine.wasAnswered
         route.reset()
         // Silence has cost enough time already.
         lose(
-          silenceText(unanswered: unanswered, answeredBefore: answered, report: report), redialAfter: Self.quickRedial)
+          silenceText(unanswered: unanswered, answeredBefore: answered, report: report, nodeAnswered: nodeAnswered),
+          redialAfter: Self.quickRedial)
         return
       }
     }
@@ -261,8 +263,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   // MARK: What the user reads
 
   private func complain(_ reason: String) {
-    if let lastReason, lastReason.text == reason, loop.now - lastReason.at < .seconds(30) { return }
-    lastReason = (reason, loop.now)
+    guard complaints.isDue("", reason, at: loop.now) else { return }
     log.warn("tunnel is down: \(reason)")
   }
 
@@ -271,18 +272,27 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     return "node \(node): \(failure.reason)"
   }
 
-  private func silenceText(unanswered: Int, answeredBefore: Bool, report: String?) -> String {
+  private func silenceText(
+    unanswered: Int, answeredBefore: Bool, report: String?, nodeAnswered: Bool?
+  ) -> String {
     let target = settings.target
     if answeredBefore {
       return
         "\(target) answered before and now answers nothing; the server is gone or the network is cut; dialling again"
     }
     if let report { return "nothing answers at \(target): \(report)" }
-    let way = route.nodeName.map { "node \($0) took the connection, but nothing came back from \(target)" }
-    return (way ?? "nothing came back from \(target)")
-      + " after \(unanswered) announcements; most likely first: no tun service listens there; its auther wants another "
-      + "passphrase; another client holds one of our net addresses; a firewall drops UDP. They cannot be told apart "
-      + "from here: the server's log says which"
+    let start: String
+    switch (route.nodeName, nodeAnswered) {
+    case (let node?, false?): start = "node \(node) took the connection and has not said a byte"
+    case (let node?, _): start = "node \(node) answered, but nothing came back from \(target)"
+    case (nil, _): start = "nothing came back from \(target)"
+    }
+    // A relay of GOST says its first byte with the target's: its silence may be the target's silence.
+    let stranger = nodeAnswered == false ? "the other end does not speak relay; " : ""
+    return start
+      + " after \(unanswered) announcements; most likely first: no tun service listens at \(target); \(stranger)"
+      + "its auther wants another passphrase; another client holds one of our net addresses; a firewall drops UDP. "
+      + "They cannot be told apart from here: the server's log says which"
   }
 }
 

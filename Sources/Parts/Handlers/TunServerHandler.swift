@@ -16,15 +16,18 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     public let pointToPoint: Bool
     /// The auther's answer for a user (an inner address as text) with a passphrase; `nil` without an auther.
     public let isAllowed: ((_ user: String, _ passphrase: [UInt8]) -> Bool)?
+    /// Whether the auther has that user: for our log alone, a client is told neither.
+    public let isKnown: (_ user: String) -> Bool
 
     public init(
       addresses: [IPPrefix], routes: [(IPPrefix, gateway: IPAddress)], pointToPoint: Bool,
-      isAllowed: ((String, [UInt8]) -> Bool)?
+      isAllowed: ((String, [UInt8]) -> Bool)?, isKnown: @escaping (String) -> Bool
     ) {
       self.addresses = addresses
       self.routes = routes
       self.pointToPoint = pointToPoint
       self.isAllowed = isAllowed
+      self.isKnown = isKnown
     }
   }
 
@@ -149,8 +152,9 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     lastLookup = nil
     switch outcome {
     case .refused(let reason):
-      if complaints.isDue(arrival.remote, "\(reason)", at: loop.now) {
-        log.warn("refused a client: \(reason)", ["client": arrival.remote])
+      let text = refusalText(reason)
+      if complaints.isDue(arrival.remote, text, at: loop.now) {
+        log.warn("refused a client: \(text)", ["client": arrival.remote])
       }
     case .accepted(let isNew, let displaced):
       receipts[arrival.remote] = socket.receipt(of: arrival, at: loop.now)
@@ -168,6 +172,13 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
         _ = socket.send($0, segment: $0.count, to: arrival.remote, from: arrival.local, ecn: 0)
       }
     }
+  }
+
+  private func refusalText(_ reason: TunRegistry<Endpoint>.Refusal) -> String {
+    if case .wrongPassphrase(let address) = reason, !settings.isKnown(address.description) {
+      return "the auther has no user \(address); every inner address of a client needs one"
+    }
+    return "\(reason)"
   }
 
   private func drop(_ reason: TunRegistry<Endpoint>.Drop, _ sender: Endpoint, _ source: IPAddress?) {
@@ -241,8 +252,9 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     }
     if let client = lookup(destination) { return client }
     drops[TunRegistry<Endpoint>.Drop.noRoute.rawValue] &+= 1
-    if !destination.isMulticast, complaints.isDue(Endpoint(destination, port: 0), "no client", at: loop.now) {
-      log.debug("no client has announced the address of a packet", ["destination": destination])
+    // One key for all of them: a scan of the tunnel's network is one line, not thousands.
+    if !destination.isMulticast, complaints.isDue(Endpoint(.anyIPv4, port: 0), "no client", at: loop.now) {
+      log.info("no client has announced the address that a packet goes to", ["destination": destination])
     }
     return nil
   }

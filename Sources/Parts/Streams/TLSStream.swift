@@ -217,6 +217,7 @@ extension TransportFailure {
     let kind: Kind =
       switch error.blame {
       case .peer: .refused
+      case .network: .lost
       default: .violation
       }
     self.init(kind, "TLS: \(error)")

@@ -18,6 +18,14 @@ final class Culvert {
 
   var log: String { program.log }
 
+  var isAlive: Bool { program.ended == nil }
+
+  /// Seconds until its log has that text.
+  func says(_ text: String, within limit: Double) -> Double? { program.says(text, within: limit) }
+
+  /// How often its log has that text.
+  func count(_ text: String) -> Int { log.ranges(of: text).count }
+
   /// `culvert path`, with an empty answer when nobody answers.
   func path(_ arguments: String = "") throws -> String {
     let asked = try net.run(host, "\(Machine.culvert) path --socket \(socket) \(arguments)", within: 5)
@@ -45,18 +53,28 @@ final class Culvert {
 
 extension Net {
   /// Starts the program with that configuration and waits until it says that it runs.
+  ///
+  /// - Parameters:
+  ///   - prefix: words before the program: a program that becomes it.
+  ///   - name: of its files and its control socket, where a host runs two.
   @discardableResult
   func culvert(
-    _ host: String, _ configuration: String, options: String = "", environment: String = "", as name: String? = nil
+    _ host: String, _ configuration: String, options: String = "", prefix: String = "", as name: String? = nil
   ) throws -> Culvert {
     let name = name ?? host
     let path = try file("\(name).yaml", configuration)
     let socket = "\(directory)/\(name).sock"
-    let command = "env \(environment) \(Machine.culvert) run -C \(path) --socket \(socket) \(options)"
+    let command = "\(prefix) \(Machine.culvert) run -C \(path) --socket \(socket) \(options)"
     let program = try start(host, command, title: name)
     let culvert = Culvert(self, host, program, socket: socket)
     try #require(program.says("running", within: 10) != nil, "\(name) does not run: \(program.log)")
     return culvert
+  }
+
+  /// Words before a program that make it see another `/etc/hosts`.
+  func hostsFile(_ text: String) throws -> String {
+    let path = try file("hosts", text)
+    return "unshare -m sh -c 'mount --bind \(path) /etc/hosts && exec \"$@\"' -"
   }
 
   /// Runs the program with a configuration that it should refuse, to its end.
@@ -118,6 +136,19 @@ enum Configurations {
         listener: {type: tun, metadata: {net: "\(net)", \(listener)}}
         \(extra)
       \(services.joined())
+      """
+  }
+
+  /// One relay alone.
+  static func relay(_ carrier: Carrier, addr: String? = nil, handler: String = "") -> String {
+    let port = carrier == .icmp || carrier == .icmp6 ? 0 : 8443
+    return """
+      services:
+      - name: relay
+        addr: "\(addr ?? ":\(port)")"
+        handler: {type: relay, \(handler)}
+        listener: {type: \(carrier.rawValue)}
+
       """
   }
 

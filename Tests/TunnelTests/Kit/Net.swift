@@ -133,6 +133,12 @@ final class Net {
     try shell("ip netns exec \(name(host)) sh -c '\(Self.quoted(command))'", within: limit)
   }
 
+  /// Runs a command on a host that has to succeed.
+  func set(_ host: String, _ command: String, location: SourceLocation = #_sourceLocation) throws {
+    let outcome = try run(host, command)
+    try #require(outcome.isGood, "\(command): \(outcome.output)", sourceLocation: location)
+  }
+
   /// Starts a program on a host; it is ended with the net.
   func start(_ host: String, _ command: String, title: String? = nil) throws -> Program {
     let program = try Program(
