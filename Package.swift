@@ -45,7 +45,7 @@ let package = Package(
     .systemLibrary(name: "CGnuTLS", providers: [.apt(["libgnutls28-dev"])]),
     .systemLibrary(name: "CNgtcp2", providers: [.apt(["libngtcp2-dev", "libngtcp2-crypto-gnutls-dev"])]),
     floor("LinuxIO", ["Values", "ICMPEnvelope", "CLinux"]),
-    floor("LinuxNet", ["Values", "CLinux"]),
+    floor("LinuxNet", ["Values", "ICMPEnvelope", "CLinux"]),
     floor("TLSCodec", ["Values", "CGnuTLS"]),
     floor("QUICCodec", ["Values", "TLSCodec", "CNgtcp2"]),
     // parts

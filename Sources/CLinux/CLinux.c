@@ -380,7 +380,8 @@ ssize_t culvert_write_pieces(int fd, const struct culvert_piece *pieces, int cou
   return writev(fd, (const struct iovec *)(const void *)pieces, count);
 }
 
-int culvert_filter_envelope(int fd, int ipv4, uint8_t type, int acknowledgement, int identifier) {
+int culvert_filter_envelope(
+  int fd, int ipv4, uint8_t type, uint8_t other_type, int acknowledgement, int identifier) {
   // A raw IPv4 socket's filter sees the IP header, whose length goes to X; a raw ICMPv6 socket's filter does not.
   uint16_t mode_b = ipv4 ? BPF_LD | BPF_B | BPF_IND : BPF_LD | BPF_B | BPF_ABS;
   uint16_t mode_h = ipv4 ? BPF_LD | BPF_H | BPF_IND : BPF_LD | BPF_H | BPF_ABS;
@@ -391,6 +392,7 @@ int culvert_filter_envelope(int fd, int ipv4, uint8_t type, int acknowledgement,
   int checked = 0;
   if (ipv4) program[n++] = (struct sock_filter)BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0);
   program[n++] = (struct sock_filter)BPF_STMT(mode_b, 0);
+  program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, other_type, 1, 0);
   checks[checked++] = n;
   program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, type, 0, 0);
   program[n++] = (struct sock_filter)BPF_STMT(mode_w, 8);

@@ -63,7 +63,7 @@ public final class Daemon {
       let filter = try ReflectionFilter(families: families)
       self.filter = filter
       context.log.info(
-        "the kernel's echo replies to our own envelopes are dropped; the host's ping is untouched "
+        "the kernel does not answer our own envelopes; the host's ping is untouched "
           + "(refuse with --no-reflection-filter)", ["table": filter.table])
       context.log.debug("nftables rule: \(filter.text)")
     } catch {

@@ -35,6 +35,10 @@ public struct Envelope {
     }
   }
 
+  /// What our own packet filter makes of a request's type on its way in, so that the kernel does not answer it: types
+  /// for private experiments, which every kernel discards in silence (RFC 4727, section 4; RFC 4443, section 2.1).
+  public static func quietRequestType(_ family: AddressFamily) -> UInt8 { family == .ipv4 ? 253 : 200 }
+
   public let direction: Direction
   /// The echo identifier, which plays the part of a port.
   public let identifier: UInt16
@@ -63,7 +67,8 @@ public struct Envelope {
   ) -> Result<Envelope, Rejection> {
     var reader = ByteReader(message)
     guard let type = reader.readUInt8(), let code = reader.readUInt8() else { return .failure(.truncated) }
-    guard type == direction.messageType(family), code == 0 else { return .failure(.otherType) }
+    let isQuiet = direction == .request && type == quietRequestType(family)
+    guard type == direction.messageType(family) || isQuiet, code == 0 else { return .failure(.otherType) }
     guard reader.readUInt16() != nil, let identifier = reader.readUInt16(), let sequence = reader.readUInt16(),
       let magic = reader.readUInt32()
     else { return .failure(.truncated) }

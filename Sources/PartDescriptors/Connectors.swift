@@ -4,8 +4,10 @@ extension PartCatalog {
     PartDescriptor(
       .connector, ["relay"], .available, "GOST's relay protocol",
       keys: [
-        MetadataKey("nodelay", .bool, .available, "wait for the answer before sending data"),
-        MetadataKey("connectTimeout", .duration, .available, "time for the node's answer"),
+        MetadataKey("nodelay", .bool, .available, "send the request at once (Culvert always does)"),
+        MetadataKey(
+          "connectTimeout", .anything,
+          .withoutEffect("a tunnel that gets no answer is dialled anew by a clock of its own")),
       ] + muxKeys,
       speaks: [.relay], authentication: .credentials, overhead: Overhead(bytes: 2)),
     PartDescriptor(

@@ -8,10 +8,8 @@ extension PartCatalog {
         MetadataKey("tun.ttl|ttl", .duration, .available, "client: time between two announcements"),
         MetadataKey("tun.token|token|passphrase", .secret, .available, "passphrase of the client, at most 16 bytes"),
         MetadataKey("tun.p2p|p2p", .bool, .available, "one client, to which every packet goes"),
-        MetadataKey(
-          "bufferSize|tun.bufferSize", .anything,
-          .withoutEffect("GOST v3 does not read it; a TUN packet is never larger than the MTU")),
-      ],
+        skipAuthKey,
+      ] + oldTunKeys,
       carries: .device, speaks: [.tun], authentication: .passphrase),
     PartDescriptor(
       .handler, ["relay"], .available, "GOST's relay protocol",
@@ -19,8 +17,12 @@ extension PartCatalog {
         MetadataKey("readTimeout", .duration, .available, "time for the client's request"),
         MetadataKey("bind", .bool, .available, "serve BIND requests"),
         MetadataKey("nodelay", .bool, .available, "answer at once (Culvert always does)"),
-        MetadataKey("udp.bufferSize|udpBufferSize", .int(1...65535), .available, "largest datagram, bytes"),
-        MetadataKey("hash", .anything, .notYet),
+        MetadataKey(
+          "udp.bufferSize|udpBufferSize", .anything,
+          .withoutEffect("every datagram passes whole, up to 65,535 bytes")),
+        MetadataKey(
+          "hash", .anything, .withoutEffect("it is for choosing one of several nodes, which is not yet supported")),
+        skipAuthKey,
         MetadataKey(
           "enableStats", .anything, .withoutEffect("it is a key of the service's own metadata")),
       ] + muxKeys + observationKeys + sniffingKeys,
@@ -55,6 +57,8 @@ extension PartCatalog {
     later(["api"], "GOST's web API as a service", [.api], .credentials),
     later(["metrics"], "metrics as a service", [.metrics], .credentials),
   ]
+
+  private static let skipAuthKey = MetadataKey("skipauth", .anything, .notYet, "clients that need no credentials")
 
   private static func later(
     _ names: [String], _ summary: String, _ speaks: [WireProtocol], _ authentication: Authentication = .ignored

@@ -16,7 +16,7 @@ extension PartCatalog {
         MetadataKey("router|tun.router", .anything, .notYet),
         MetadataKey("dns|tun.dns", .anything, .notYet),
         MetadataKey("guid|tun.guid", .anything, .withoutEffect("it names a Windows adapter, and this is Linux")),
-      ],
+      ] + oldTunKeys,
       carries: .device, transport: "tun", portMeaning: .port),
     PartDescriptor(
       .listener, ["udp"], .available, "UDP, one session for each source address",

@@ -3,35 +3,35 @@
 let counts = 0...Int(Int32.max)
 let positive = 1...Int(Int32.max)
 
-/// Keys of a multiplexed session: they matter only when a client binds, or for a multiplexing transport.
+/// Keys of a multiplexed session, which a relay has for BIND alone.
 let muxKeys: [MetadataKey] = [
-  MetadataKey("mux.version", .anything, .notYet),
-  MetadataKey("mux.keepaliveInterval", .anything, .notYet),
-  MetadataKey("mux.keepaliveDisabled", .anything, .notYet),
-  MetadataKey("mux.keepaliveTimeout", .anything, .notYet),
-  MetadataKey("mux.maxFrameSize", .anything, .notYet),
-  MetadataKey("mux.maxReceiveBuffer", .anything, .notYet),
-  MetadataKey("mux.maxStreamBuffer", .anything, .notYet),
-  MetadataKey("mux.type", .anything, .notYet),
-  MetadataKey("mux.maxStreamWindow", .anything, .notYet),
-]
+  "mux.version", "mux.keepaliveInterval", "mux.keepaliveDisabled", "mux.keepaliveTimeout", "mux.maxFrameSize",
+  "mux.maxReceiveBuffer", "mux.maxStreamBuffer", "mux.type", "mux.maxStreamWindow",
+].map { MetadataKey($0, .anything, .withoutEffect("it shapes BIND sessions only, and BIND is not served yet")) }
 
-let sniffingKeys: [MetadataKey] = [
-  MetadataKey("sniffing", .anything, .notYet),
-  MetadataKey("sniffing.timeout", .anything, .notYet),
-  MetadataKey("sniffing.websocket", .anything, .notYet),
-  MetadataKey("sniffing.websocket.sampleRate", .anything, .notYet),
-  MetadataKey("mitm.certFile|mitm.caCertFile", .anything, .notYet),
-  MetadataKey("mitm.keyFile|mitm.caKeyFile", .anything, .notYet),
-  MetadataKey("mitm.alpn", .anything, .notYet),
-  MetadataKey("mitm.bypass", .anything, .notYet),
-]
+let sniffingKeys: [MetadataKey] =
+  [MetadataKey("sniffing", .anything, .notYet)]
+  + [
+    "sniffing.timeout", "sniffing.websocket", "sniffing.websocket.sampleRate", "mitm.certFile|mitm.caCertFile",
+    "mitm.keyFile|mitm.caKeyFile", "mitm.alpn", "mitm.bypass",
+  ].map { MetadataKey($0, .anything, .withoutEffect("it changes how `sniffing` works, which is not yet supported")) }
 
-let observationKeys: [MetadataKey] = [
-  MetadataKey("observePeriod|observer.period|observer.observePeriod", .anything, .notYet),
-  MetadataKey("observer.resetTraffic", .anything, .notYet),
-  MetadataKey("limiter.refreshInterval", .anything, .notYet),
-  MetadataKey("limiter.cleanupInterval", .anything, .notYet),
+let observationKeys: [MetadataKey] =
+  ["observePeriod|observer.period|observer.observePeriod", "observer.resetTraffic"].map {
+    MetadataKey($0, .anything, .withoutEffect("it is for an `observer`, which is not yet supported"))
+  }
+  + ["limiter.refreshInterval", "limiter.cleanupInterval"].map {
+    MetadataKey($0, .anything, .withoutEffect("it is for a `limiter`, which is not yet supported"))
+  }
+
+/// What GOST v2 had for TUN and v3 does not read.
+let oldTunKeys: [MetadataKey] = [
+  MetadataKey(
+    "bufferSize|tun.bufferSize", .anything,
+    .withoutEffect("GOST v3 does not read it; a TUN packet is never larger than the MTU")),
+  MetadataKey(
+    "tcp|tun.tcp", .anything,
+    .withoutEffect("it is of GOST v2; in v3 a tunnel over TCP is a chain with the connector `relay`")),
 ]
 
 let tcpKeepaliveKeys: [MetadataKey] = [
@@ -41,7 +41,6 @@ let tcpKeepaliveKeys: [MetadataKey] = [
   MetadataKey("keepalive.count", .int(positive), .available, "unanswered TCP keepalive probes before the end"),
 ]
 
-/// `handshakeTimeout` is read by the TLS dialer only, `mptcp` by listeners only.
 let mptcpKey = MetadataKey("mptcp", .bool, .notYet, "multipath TCP")
 
 let quicKeys: [MetadataKey] = [
@@ -52,30 +51,30 @@ let quicKeys: [MetadataKey] = [
 ]
 
 let maxStreamsKey = MetadataKey("maxStreams", .int(counts), .available, "streams at once in a QUIC connection")
-let backlogKey = MetadataKey("backlog", .int(positive), .available, "accepted connections that may wait")
+let backlogKey = MetadataKey(
+  "backlog", .anything, .withoutEffect("a connection is handed on at once, so there is no queue to size"))
 
 extension PartCatalog {
   /// Keys of a service's own `metadata`.
-  public static let serviceKeys: [MetadataKey] = [
-    MetadataKey("interface", .string, .available, "interface or local address for outgoing sockets"),
-    MetadataKey("so_mark", .int(0...Int(UInt32.max)), .available, "firewall mark on outgoing sockets"),
-    MetadataKey("preUp", .strings, .available, "commands before the service starts"),
-    MetadataKey("postUp", .strings, .available, "commands after the service has started"),
-    MetadataKey("preDown", .strings, .available, "commands before the service stops"),
-    MetadataKey("postDown", .strings, .available, "commands after the service has stopped"),
-    MetadataKey("dialTimeout", .duration, .available, "time for dialling through the chain"),
-    MetadataKey("proxyProtocol", .anything, .notYet),
-    MetadataKey("ignoreChain", .anything, .notYet),
-    MetadataKey("enableStats", .anything, .notYet),
-    MetadataKey("netns", .anything, .notYet),
-    MetadataKey("netns.out", .anything, .notYet),
-    MetadataKey("limiter.refreshInterval", .anything, .notYet),
-    MetadataKey("limiter.cleanupInterval", .anything, .notYet),
-    MetadataKey("limiter.scope", .anything, .notYet),
-    MetadataKey("observer.resetTraffic", .anything, .notYet),
-    MetadataKey("observer.period|observePeriod|observer.observePeriod", .anything, .notYet),
-    MetadataKey("labels", .anything, .notYet),
-  ]
+  public static let serviceKeys: [MetadataKey] =
+    [
+      MetadataKey("interface", .string, .available, "interface or local address for outgoing sockets"),
+      MetadataKey("so_mark", .int(0...Int(UInt32.max)), .available, "firewall mark on outgoing sockets"),
+      MetadataKey("preUp", .strings, .available, "commands before the service starts"),
+      MetadataKey("postUp", .strings, .available, "commands after the service has started"),
+      MetadataKey("preDown", .strings, .available, "commands before the service stops"),
+      MetadataKey("postDown", .strings, .available, "commands after the service has stopped"),
+      MetadataKey("dialTimeout", .duration, .available, "time for dialling through the chain"),
+      MetadataKey("proxyProtocol", .anything, .notYet),
+      MetadataKey("ignoreChain", .anything, .notYet),
+      MetadataKey("netns", .anything, .notYet),
+      MetadataKey("netns.out", .anything, .notYet),
+      MetadataKey(
+        "limiter.scope", .anything, .withoutEffect("it is for a `limiter`, which is not yet supported")),
+      MetadataKey(
+        "enableStats", .anything, .withoutEffect("GOST's web API shows these counts, and it is not yet supported")),
+      MetadataKey("labels", .anything, .withoutEffect("GOST writes them into its log records, Culvert does not yet")),
+    ] + observationKeys
 
   /// Keys of a hop's `metadata`; its nodes inherit them.
   public static let hopKeys: [MetadataKey] = [
@@ -86,14 +85,15 @@ extension PartCatalog {
   ]
 
   /// Keys of a chain's `metadata`: they matter to a group of chains.
-  public static let chainKeys: [MetadataKey] = [
-    MetadataKey("weight", .anything, .notYet),
-    MetadataKey("backup", .anything, .notYet),
-    MetadataKey("maxFails", .anything, .notYet),
-    MetadataKey("failTimeout", .anything, .notYet),
-  ]
+  public static let chainKeys: [MetadataKey] = choiceKeys("one of several chains")
 
   /// Keys of a node's `metadata`.
   public static let nodeKeys: [MetadataKey] =
-    hopKeys + chainKeys
+    hopKeys + choiceKeys("one of several nodes")
+
+  private static func choiceKeys(_ what: String) -> [MetadataKey] {
+    ["weight", "backup", "maxFails", "failTimeout"].map {
+      MetadataKey($0, .anything, .withoutEffect("it is for choosing \(what), which is not yet supported"))
+    }
+  }
 }

@@ -177,7 +177,8 @@ public struct MetadataKey: Sendable {
 public enum KeyAvailability: Sendable, Equatable {
   case available
   case notYet
-  /// GOST's documentation names it and GOST does nothing with it: the reason.
+  /// Accepted, and changes nothing: GOST does nothing with it either, or Culvert has nothing that it could change. The
+  /// reason.
   case withoutEffect(String)
 }
 

@@ -10,8 +10,8 @@ struct NetReflectionTests {
 
   @Test(
     "Only the kernel's answers to our envelopes are stopped: ping and our own replies pass",
-    arguments: [AddressFamily.ipv4, .ipv6])
-  func narrow(family: AddressFamily) throws {
+    arguments: [AddressFamily.ipv4, .ipv6], [ReflectionFilter.Way.quietly, .dropping])
+  func narrow(family: AddressFamily, way: ReflectionFilter.Way) throws {
     try NetworkNamespace.make().run {
       let echo = try #require(LoopbackEcho(family))
       // Without the filter the kernel reflects the envelope: the test can see what it is about.
@@ -19,7 +19,8 @@ struct NetReflectionTests {
         echo.replies(to: [Self.envelope(flags: 0), Array("ping".utf8)]) == [
           Self.envelope(flags: 0), Array("ping".utf8),
         ])
-      let filter = try ReflectionFilter(families: [.ipv4, .ipv6])
+      let filter = try ReflectionFilter(families: [.ipv4, .ipv6], preferred: way)
+      #expect(filter.way == way)
       #expect(echo.replies(to: [Self.envelope(flags: 0), Array("ping".utf8)]) == [Array("ping".utf8)])
       // Too short for an envelope, or another magic: ordinary pings.
       let others: [[UInt8]] = [
@@ -47,12 +48,19 @@ struct NetReflectionTests {
       if NetSupport.has("nft") {
         let listed = NetSupport.output("nft list table inet \(name)")
         #expect(listed.contains("flags owner"))
-        #expect(listed.contains("type filter hook output priority raw; policy accept;"))
-        #expect(listed.contains("icmpv6 type echo-reply @th,64,48 0x474f53540000 counter packets 0 bytes 0 drop"))
-        // What is shown to the user is what nft itself would load.
-        let text = ReflectionFilter.text(table: "shown", families: [.ipv4, .ipv6])
+        #expect(listed.contains("type filter hook input priority 250; policy accept;"))
         #expect(
-          NetSupport.output("echo '\(text)' | nft -f - && nft list table inet shown").contains("icmp type echo-reply"))
+          listed.contains(
+            "icmpv6 type echo-request @th,64,48 0x474f53540000 counter packets 0 bytes 0 icmpv6 type set 200"))
+        // What is shown to the user is what nft itself would load.
+        for (way, sign) in [
+          (ReflectionFilter.Way.quietly, "icmp type echo-request @th"), (.dropping, "icmp type echo-reply @th"),
+        ] {
+          let text = ReflectionFilter.text(table: "shown", families: [.ipv4, .ipv6], way)
+          let shown = NetSupport.output("echo '\(text)' | nft -f - && nft list table inet shown")
+          #expect(shown.contains(sign), "\(shown)")
+          _ = NetSupport.output("nft delete table inet shown")
+        }
         #expect(NetSupport.output("nft delete table inet \(name)").contains("not permitted"))
       }
       filter = nil

@@ -101,10 +101,11 @@ int culvert_send_pairs(
 /// writev of count pieces (at most 1024).
 ssize_t culvert_write_pieces(int fd, const struct culvert_piece *pieces, int count);
 
-/// A socket filter on a raw ICMP socket: only echo messages of the type, with GOST's magic and the acknowledgement
-/// flag as given; and the echo identifier, if identifier is not negative. header is the number of bytes before the
+/// A socket filter on a raw ICMP socket: only messages of the one type or the other, with GOST's magic and the
+/// acknowledgement flag as given; and the echo identifier, if identifier is not negative. header is the number of bytes before the
 /// ICMP header as the filter sees it: variable for IPv4 (pass -1), 0 for IPv6.
-int culvert_filter_envelope(int fd, int ipv4, uint8_t type, int acknowledgement, int identifier);
+int culvert_filter_envelope(
+  int fd, int ipv4, uint8_t type, uint8_t other_type, int acknowledgement, int identifier);
 
 // MARK: names
 

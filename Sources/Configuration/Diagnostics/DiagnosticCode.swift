@@ -45,6 +45,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case severalNodesNotYet = "CV0308"
   case chainOrder = "CV0309"
   case targetWithoutPortNotYet = "CV0310"
+  case severalHopsNotYet = "CV0311"
 
   // Addresses.
   case badAddress = "CV0401"

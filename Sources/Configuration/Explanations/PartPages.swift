@@ -38,7 +38,7 @@ extension Explanations {
     Explanation(
       .ignoredAuthentication, "credentials that are never sent",
       [
-        "The connector `forward` speaks nothing to the node, so it cannot send a user name and a password. GOST ignores them without a word."
+        "The connector `forward` speaks nothing to the node, so it cannot send a user name and a password. A handler that names an `auther` asks for the auther's users, and its own `auth` counts for nothing. GOST ignores both without a word."
       ],
       wrong: .init(
         ExampleFile.client(
@@ -62,6 +62,15 @@ extension Explanations {
       ],
       wrong: .init(ExampleFile.client() + "\n    - addr: other.example.com:8421"), right: .init(ExampleFile.client())),
     Explanation(
+      .severalHopsNotYet, "a chain of several hops",
+      [
+        "GOST reaches the second hop through the first, and so on. Culvert does not do that yet, and does not quietly take another way."
+      ],
+      wrong: .init(
+        ExampleFile.client(
+          chain: ExampleFile.chain() + ExampleFile.chain(addr: "other.example.com:8443").dropFirst(3))),
+      right: .init(ExampleFile.client(chain: ExampleFile.chain()))),
+    Explanation(
       .chainOrder, "a dialer that must come first",
       [
         "The dialers `icmp` and `icmp6` send from this host's own raw socket. As a second hop they would leave out the hops before them, and the node would see this host's address."
@@ -71,8 +80,7 @@ extension Explanations {
           chain: ExampleFile.chain()
             + ExampleFile.chain(addr: "\"[2001:db8::1]:0\"", dialer: "icmp6").dropFirst(3))),
       right: .init(
-        ExampleFile.client(
-          chain: ExampleFile.chain(addr: "\"[2001:db8::1]:0\"", dialer: "icmp6") + ExampleFile.chain().dropFirst(3)))),
+        ExampleFile.client(chain: ExampleFile.chain(addr: "\"[2001:db8::1]:0\"", dialer: "icmp6")))),
     Explanation(
       .targetWithoutPortNotYet, "a target without a port",
       [
@@ -88,7 +96,9 @@ extension Explanations {
           + "\nauthers:\n- name: users\n  auths:\n  - username: ann\n    password: x")),
     Explanation(
       .emptyUserName, "credentials without a user name",
-      ["GOST turns authentication off when the user name of `auth` is empty: the password alone protects nothing."],
+      [
+        "GOST turns authentication off when the user name of `auth` is empty: the password alone protects nothing. When both are empty this is a warning only."
+      ],
       wrong: .init(ExampleFile.relay(handlerLines: ["auth:", "  password: x"])),
       right: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: x"]))),
     Explanation(
@@ -111,7 +121,7 @@ extension Explanations {
     Explanation(
       .tlsVersions, "a TLS version that does not exist",
       [
-        "Versions are written `VersionTLS10` to `VersionTLS13`. GOST ignores another word, and with it the limit. `minVersion` may not be newer than `maxVersion`."
+        "Versions are written `VersionTLS10` to `VersionTLS13`. GOST ignores another word, and with it the limit. `minVersion` may not be newer than `maxVersion`. Culvert speaks TLS 1.2 and 1.3; QUIC, also inside ICMP, needs 1.3."
       ],
       wrong: .init(ExampleFile.relay(listenerLines: ["tls:", "  options:", "    minVersion: TLS1.3"])),
       right: .init(ExampleFile.relay(listenerLines: ["tls:", "  options:", "    minVersion: VersionTLS13"]))),

@@ -53,14 +53,15 @@ extension Explanations {
     Explanation(
       .keyWithoutEffect, "a key without effect",
       [
-        "The key is accepted and changes nothing: GOST's documentation names it but GOST does not read it here, or it is meant for another system, or the same value stands where it works (GOST's own export writes each key to several places)."
+        "The key is accepted and changes nothing: GOST's documentation names it but GOST does not read it here, or it is meant for another system, or the same value stands where it works (GOST's own export writes each key to several places), or it is a detail of something that Culvert does another way or does not have yet. The reason stands under it."
       ],
       wrong: .init(ExampleFile.server(handler: ["bufferSize: 1500"])), right: .init(ExampleFile.server())),
     Explanation(
       .numberReadAsZero, "a number that GOST reads as zero",
       [
         "Culvert takes the number as it stands. GOST reads numbers in the metadata of a JSON file, and fractions anywhere in metadata, as zero, and then takes its default. The file would do different things in the two programs.",
-        "Put the number in quotes, or use YAML; both programs read that.",
+        "Outside of metadata, as in `failTimeout` and `validity`, GOST takes a duration without a unit as nanoseconds, Culvert as seconds.",
+        "Put the number in quotes, use YAML, or write the unit; both programs read that.",
       ],
       wrong: .init(ExampleFile.client(handler: ["keepAlive: true", "ttl: 2.5"])),
       right: .init(ExampleFile.client(handler: ["keepAlive: true", "ttl: 2500ms"]))),

@@ -33,11 +33,11 @@ public struct Configuration: Sendable {
     }
   }
 
-  /// The credentials that a handler asks for: those of its authers and its own `auth`. Empty: it asks for none.
+  /// The credentials that a handler asks for: those of its authers, or its own `auth` where it names none, as GOST has
+  /// it. Empty: it asks for none.
   public func credentials(of handler: HandlerConfiguration) -> [Credentials] {
-    var found = handler.authers.compactMap { auther(named: $0.value) }.flatMap(\.credentials)
-    if let own = handler.auth { found.append(own) }
-    return found
+    if handler.authers.isEmpty { return handler.auth.map { [$0] } ?? [] }
+    return handler.authers.compactMap { auther(named: $0.value) }.flatMap(\.credentials)
   }
 }
 
@@ -53,8 +53,13 @@ public struct ServiceConfiguration: Sendable {
   public var metadata: Metadata
   public var span: SourceSpan
 
-  /// `addr` in its parts; `nil` when it is not an address (and was an error).
-  public var address: HostPort? { ServiceConfiguration.hostPort(addr.value) }
+  /// `addr` in its parts; `nil` when it is not an address (and was an error). A listener that has no ports may be given
+  /// a host alone.
+  public var address: HostPort? {
+    if let address = ServiceConfiguration.hostPort(addr.value) { return address }
+    guard listener.descriptor?.portMeaning == .echoIdentifier, IPAddress(addr.value) != nil else { return nil }
+    return HostPort(host: addr.value, port: 0)
+  }
 
   /// The interface that outgoing sockets are bound to: `metadata.interface`, else the old `interface`.
   public var interface: Located<String>?
@@ -200,6 +205,8 @@ public struct TLSConfiguration: Sendable {
   public var minVersion: Located<String>?
   public var maxVersion: Located<String>?
   public var cipherSuites: [Located<String>] = []
+  /// The place of the key `options`, where it is written.
+  var optionsSpan: SourceSpan?
   public var alpn: [Located<String>] = []
   /// How long a generated certificate is valid.
   public var validity: TimeSpan?

@@ -141,13 +141,20 @@ struct ConfigurationReader {
     return ChainConfiguration(
       name: object.text("name") ?? Located("", at: startOf(node)),
       hops: object.list("hops").compactMap { item in
-        // GOST takes a hop that has a name and no nodes from the list `hops`.
-        if let mapping = item.mapping, item["nodes"] == nil, let name = item.entry("name"),
-          let text = name.value.scalar,
-          mapping.allSatisfy({ $0.name.lowercased() == "name" || Grammar.hop.field($0.name) == nil || $0.value.isEmpty }
-          )
+        // GOST takes a hop that has a name and no nodes from the list `hops`, whatever else stands beside the name.
+        if let mapping = item.mapping, item["nodes"].map({ $0.isNull }) ?? true, item["plugin"] == nil,
+          let name = item.entry("name"), let text = name.value.scalar, !text.isNull, !text.text.isEmpty
         {
           _ = read(item, Grammar.hop, hopNeighbours)
+          for other in mapping where Grammar.hop.isRead(other.name) && other.name.lowercased() != "name" {
+            if other.value.isEmpty { continue }
+            report.add(
+              Diagnostic(
+                .keyWithoutEffect, "`\(other.name)` has no effect beside a hop's name alone", .warning,
+                at: .init(other.key.span, "has no effect here"),
+                notes: ["without `nodes` the whole hop is taken from the top-level list `hops`"],
+                help: ["write it there"]))
+          }
           return .reference(Located(text.text, at: name.value.span))
         }
         return hop(item, inChain: true).map { .inline($0) }
@@ -361,6 +368,7 @@ struct ConfigurationReader {
         report.add(ObjectReader.notYet(entry, entry.name, in: title))
         continue
       case .withoutEffect(let why):
+        if entry.value.isEmpty || entry.value.scalar?.bool == false || entry.value.scalar?.int == 0 { continue }
         report.add(
           Diagnostic(
             .keyWithoutEffect, "`\(entry.name)` has no effect", .warning, at: .init(entry.key.span, "has no effect"),
@@ -388,7 +396,8 @@ struct ConfigurationReader {
       else { continue }
       return Diagnostic(
         .keyWithoutEffect, "`\(printable(entry.name))` has no effect in \(title)", .warning,
-        at: .init(entry.key.span, "has no effect here"), and: [.init(twin.key.span, "this one is in force")],
+        at: .init(entry.key.span, "has no effect here"),
+        and: key.availability == .available ? [.init(twin.key.span, "this one is in force")] : [],
         help: ["remove it here"])
     }
     let known = keys.filter { if case .withoutEffect = $0.availability { false } else { true } }.flatMap(\.names)
@@ -424,7 +433,15 @@ struct ConfigurationReader {
     else { return nil }
     guard let username = object.text("username"), !username.value.isEmpty else {
       if node["file"] != nil { return nil }
-      if object.value("username")?.scalar != nil || !object.has("username") {
+      // A template that was not filled in asks for nothing; a password without a user looks like protection.
+      let hasPassword = object.value("password").map { $0.scalar?.text.isEmpty != true } ?? false
+      if !hasPassword, node.mapping?.isEmpty == false, object.has("username") || object.has("password") {
+        report.add(
+          Diagnostic(
+            .emptyUserName, "empty credentials are no credentials", .warning,
+            at: .init(object.value("username")?.span ?? shortened(node.span), "no user name"),
+            help: ["write a user name and a password, or remove the block"]))
+      } else if object.value("username")?.scalar != nil || !object.has("username") {
         report.add(
           Diagnostic(
             .emptyUserName, "credentials without a user name",
@@ -446,8 +463,18 @@ struct ConfigurationReader {
 
   private func selector(_ node: YAMLNode?) -> SelectorConfiguration? {
     guard let node, let object = read(node, Grammar.selector) else { return nil }
+    let strategy = object.text("strategy")
+    if let strategy, !strategy.value.isEmpty, !Grammar.strategies.contains(strategy.value.lowercased()) {
+      let near = NearNames.best(for: strategy.value, among: Grammar.strategies)
+      report.add(
+        Diagnostic(
+          .valueOutOfRange, "unknown strategy `\(printable(strategy.value))`, which GOST takes for `round`", .warning,
+          at: .init(strategy.span, "not a strategy"),
+          help: near == nil ? ["the strategies are \(quotedList(Grammar.strategies))"] : [],
+          fix: near.map { .replace(strategy.span, with: $0, "write `\($0)`") }))
+    }
     return SelectorConfiguration(
-      strategy: object.text("strategy"), maxFails: object.int("maxFails", 0...Int(Int32.max))?.value,
+      strategy: strategy, maxFails: object.int("maxFails", 0...Int(Int32.max))?.value,
       failTimeout: object.duration("failTimeout"), span: node.span)
   }
 
@@ -460,7 +487,8 @@ struct ConfigurationReader {
       certFile: object.text("certFile"), keyFile: object.text("keyFile"), caFile: object.text("caFile"),
       secure: object.bool("secure"), serverName: object.text("serverName"),
       minVersion: options?.text("minVersion"), maxVersion: options?.text("maxVersion"),
-      cipherSuites: options?.texts("cipherSuites") ?? [], alpn: options?.texts("alpn") ?? [],
+      cipherSuites: options?.texts("cipherSuites") ?? [],
+      optionsSpan: options == nil ? nil : object.keySpan("options"), alpn: options?.texts("alpn") ?? [],
       validity: object.duration("validity"), commonName: object.text("commonName")?.value,
       organization: object.text("organization")?.value, span: node.span)
   }
@@ -479,6 +507,17 @@ struct ConfigurationReader {
         maxSize: rotation.int("maxSize", sizes)?.value, maxAge: rotation.int("maxAge", sizes)?.value,
         maxBackups: rotation.int("maxBackups", sizes)?.value, localTime: rotation.bool("localTime")?.value,
         compress: rotation.bool("compress")?.value)
+      let isFile = log.output.map { !["", "stderr", "stdout", "none"].contains($0.value) } ?? false
+      report.add(
+        Diagnostic(
+          .keyWithoutEffect, "`rotation` has no effect", .warning,
+          at: .init(object.keySpan("rotation") ?? rotation.span, "has no effect"),
+          notes: [
+            isFile
+              ? "GOST rotates the file, Culvert does not yet: the file grows"
+              : "only a file is rotated, and the log does not go to one"
+          ],
+          help: [isFile ? "let `logrotate` do it, with `copytruncate`" : "remove it"]))
     }
     return log
   }

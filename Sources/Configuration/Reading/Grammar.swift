@@ -38,6 +38,10 @@ struct Shape: Sendable {
     return fields.first { $0.name.lowercased() == name }
   }
 
+  func isRead(_ name: String) -> Bool {
+    if case .read? = field(name)?.state { true } else { false }
+  }
+
   /// Names that a misspelt key may have meant.
   var names: [String] {
     fields.compactMap { field in
@@ -122,6 +126,9 @@ enum Grammar {
   static let auther = Shape("an auther", "name auths", notYet: "reload file redis http plugin")
   static let auth = Shape("a user", "username password", notYet: "file")
   static let selector = Shape("a selector", "strategy maxFails failTimeout", notYet: "maxLatency")
+  static let strategies = [
+    "round", "rr", "random", "rand", "fifo", "ha", "hash", "parallel", "lowestlatency", "lowest", "ll",
+  ]
   static let socketOptions = Shape("socket options", "mark")
   static let tls = Shape(
     "a TLS block", "certFile keyFile caFile secure serverName options validity commonName organization",

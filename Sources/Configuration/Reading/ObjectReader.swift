@@ -72,6 +72,8 @@ struct ObjectReader {
 
   private mutating func take(_ entry: YAMLEntry, _ neighbours: [Neighbour], _ judgesPlacement: Bool) {
     guard let field = shape.field(entry.name) else {
+      // Where anchors are kept, by a custom that GOST's reader allows as well.
+      if shape.title == Grammar.root.title, entry.name.hasPrefix("x-") { return }
       if report.isFull {
         report.leaveOut()
         return
@@ -153,6 +155,14 @@ struct ObjectReader {
       case .duration(let span)? = ValueReader(report: report, isJSON: false).read(value, as: key, named: name)?.value
     else {
       return nil
+    }
+    // Outside of metadata GOST takes a number as Go's own unit.
+    if let number = value.scalar?.int, number != 0 {
+      report.add(
+        Diagnostic(
+          .numberReadAsZero, "Culvert takes this as seconds, and GOST would take it as nanoseconds", .warning,
+          at: .init(value.span, "a number without a unit"),
+          fix: .replace(value.span, with: "\(number)s", "write `\(number)s`")))
     }
     return span
   }

@@ -95,6 +95,8 @@ struct ValueReader {
       return nil
     }
     if scalar.style == .plain, isJSON || scalar.int == nil { warnZero(node, key, "\"\(number)\"") }
+    // For GOST zero is "not written": the default is taken.
+    if number == 0, !range.contains(0) { return nil }
     guard range.contains(number) else {
       report.add(Self.outOfRange(writtenName, node.span, range))
       return nil

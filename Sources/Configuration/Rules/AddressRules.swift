@@ -27,8 +27,11 @@ struct AddressRules {
       }
       return
     }
+    // A host alone is enough for a listener without ports.
+    let hasHostAlone = ServiceConfiguration.hostPort(addr.value) == nil && service.address != nil
     guard
-      let address = checked(addr, defaultPort: listener.portMeaning == .echoIdentifier ? "0" : nil)
+      let address = hasHostAlone
+        ? service.address : checked(addr, defaultPort: listener.portMeaning == .echoIdentifier ? "0" : nil)
     else { return }
     if let literal = address.literal, let family = listener.family, literal.canonical.family != family {
       familyError(addr, literal, listener, service.listener.type)

@@ -12,6 +12,8 @@ struct PartRules {
       pair(service)
       notes(service)
       forwarder(service)
+      relay(service)
+      authentication(service)
       interface(service.interface)
     }
     for node in configuration.allNodes {
@@ -94,7 +96,15 @@ struct PartRules {
   }
 
   private func order(_ chain: ChainConfiguration) {
-    for hop in configuration.hops(of: chain).dropFirst() {
+    let hops = configuration.hops(of: chain)
+    if hops.count > 1 {
+      report.add(
+        Diagnostic(
+          .severalHopsNotYet, "a chain of several hops is not yet supported", .notYet,
+          at: .init(place(of: chain, hops[1]), "a second hop"), and: [.init(chain.name.span, "in this chain")],
+          help: ["give the chain one hop"]))
+    }
+    for hop in hops.dropFirst() {
       for node in hop.nodes {
         guard let dialer = node.dialer.descriptor, dialer.portMeaning == .echoIdentifier else { continue }
         report.add(
@@ -128,6 +138,43 @@ struct PartRules {
           at: .init(forwarder.nodes[1].name?.span ?? forwarder.nodes[1].addr.span, "a second target"),
           help: ["give the forwarder one node"]))
     }
+  }
+
+  /// Where a hop stands in its chain: its own place, or that of the reference.
+  private func place(of chain: ChainConfiguration, _ hop: HopConfiguration) -> SourceSpan {
+    for case .reference(let name) in chain.hops where name.value == hop.name.value { return name.span }
+    return hop.name.span
+  }
+
+  /// What a relay of GOST may have behind it. To go to the client's target instead would be another way than the file's.
+  private func relay(_ service: ServiceConfiguration) {
+    guard service.handler.type.value == "relay" else { return }
+    if let chain = service.handler.chain {
+      report.add(
+        Diagnostic(
+          .keyNotYet, "a chain behind the handler `relay` is not yet supported", .notYet,
+          at: .init(chain.span, "GOST has it, Culvert not yet"),
+          notes: ["this relay would have to reach its clients' targets through the chain"]))
+    }
+    if let forwarder = service.forwarder, let node = forwarder.nodes.first {
+      report.add(
+        Diagnostic(
+          .keyNotYet, "a `forwarder` behind the handler `relay` is not yet supported", .notYet,
+          at: .init(node.addr.span, "GOST has it, Culvert not yet"),
+          notes: ["this relay would have to send every client here, whatever the client asks for"]))
+    }
+  }
+
+  private func authentication(_ service: ServiceConfiguration) {
+    guard service.handler.descriptor?.isAvailable == true, let own = service.handler.auth,
+      let auther = service.handler.authers.first
+    else { return }
+    report.add(
+      Diagnostic(
+        .ignoredAuthentication, "`auth` has no effect beside `auther`", .warning,
+        at: .init(own.username.span, "never asked for"), and: [.init(auther.span, "only these users count")],
+        notes: ["GOST takes the one or the other, and the auther first"],
+        help: ["put the user into the auther, or remove one of the two"]))
   }
 
   /// GOST's richer forms of `interface`: several names, a local address, the way by which the client came.

@@ -29,7 +29,17 @@ struct SecurityRules {
       else { continue }
       block(tls, of: dialer, type: node.dialer.type, isServer: false)
     }
-    if let tls = configuration.tls { certificate(tls, isServer: true) }
+    if let tls = configuration.tls {
+      certificate(tls, isServer: true)
+      if let options = tls.optionsSpan {
+        report.add(
+          Diagnostic(
+            .keyWithoutEffect, "`options` has no effect in the top-level `tls`", .warning,
+            at: .init(options, "has no effect here"),
+            notes: ["GOST takes a listener's `options` from its own `tls` block only"],
+            help: ["write it into the `tls` of the listener"]))
+      }
+    }
   }
 
   private func reported(inside span: SourceSpan) -> Bool {
@@ -67,7 +77,45 @@ struct SecurityRules {
       return
     }
     certificate(tls, isServer: isServer)
+    options(tls, of: part, type: type)
   }
+
+  private func options(_ tls: TLSConfiguration, of part: PartDescriptor, type: Located<String>) {
+    let isQUIC = ["quic", "icmp", "icmp6"].contains(part.name)
+    if let suite = tls.cipherSuites.first {
+      report.add(
+        isQUIC
+          ? Diagnostic(
+            .keyWithoutEffect, "`cipherSuites` has no effect on the \(part.kind.rawValue) `\(type.value)`", .warning,
+            at: .init(suite.span, "has no effect"),
+            notes: ["QUIC speaks TLS 1.3, whose cipher suites GOST does not let choose"], help: ["remove it"])
+          : Diagnostic(
+            .keyNotYet, "choosing `cipherSuites` is not yet supported", .notYet,
+            at: .init(suite.span, "GOST has it, Culvert not yet"),
+            notes: ["Culvert offers AES-GCM and ChaCha20-Poly1305, with forward secrecy alone"]))
+    }
+    if part.kind == .listener, part.portMeaning == .echoIdentifier, let protocolName = tls.alpn.first {
+      report.add(
+        Diagnostic(
+          .keyWithoutEffect, "`alpn` has no effect on the listener `\(type.value)`", .warning,
+          at: .init(protocolName.span, "has no effect"),
+          notes: ["GOST's listener takes `h3` and `quic/v1`, whatever is written"], help: ["remove it"]))
+    }
+    if isQUIC, let high = tls.maxVersion, versionNumber(high.value).map({ $0 < 3 }) == true {
+      report.add(
+        Diagnostic(
+          .tlsVersions, "QUIC needs TLS 1.3", at: .init(high.span, "too old"),
+          and: [.init(type.span, "speaks QUIC")], fix: .replace(high.span, with: "VersionTLS13", "write `VersionTLS13`")
+        ))
+    }
+  }
+
+  /// 0 to 3 for TLS 1.0 to 1.3; GOST does not look at the case.
+  private func versionNumber(_ text: String) -> Int? {
+    Self.versions.firstIndex { $0.lowercased() == text.lowercased() }
+  }
+
+  private static let versions = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"]
 
   private func certificate(_ tls: TLSConfiguration, isServer: Bool) {
     if let only = tls.certFile ?? tls.keyFile, (tls.certFile == nil) != (tls.keyFile == nil) {
@@ -83,8 +131,23 @@ struct SecurityRules {
           .serverCAWithoutCertificate, "clients are not verified: `caFile` needs `certFile` and `keyFile` beside it",
           at: .init(ca.span, "GOST ignores it alone")))
     }
-    let versions = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"]
-    for version in [tls.minVersion, tls.maxVersion].compactMap({ $0 }) where !versions.contains(version.value) {
+    let versions = Self.versions
+    if let low = tls.minVersion, let number = versionNumber(low.value), number < 2 {
+      report.add(
+        Diagnostic(
+          .tlsVersions, "TLS 1.0 and 1.1 are not spoken: 1.2 is the oldest", .warning,
+          at: .init(low.span, "as if it were `VersionTLS12`"),
+          notes: ["both are deprecated by RFC 8996"],
+          fix: .replace(low.span, with: versions[2], "write `\(versions[2])`")))
+    }
+    if let high = tls.maxVersion, let number = versionNumber(high.value), number < 2 {
+      report.add(
+        Diagnostic(
+          .tlsVersions, "TLS 1.0 and 1.1 are not spoken: 1.2 is the oldest", at: .init(high.span, "too old"),
+          notes: ["both are deprecated by RFC 8996"]))
+    }
+    for version in [tls.minVersion, tls.maxVersion].compactMap({ $0 })
+    where !version.value.isEmpty && versionNumber(version.value) == nil {
       let digit = version.value.last.map { "VersionTLS1\($0)" }
       let near = versions.first { $0 == digit } ?? NearNames.best(for: version.value, among: versions)
       report.add(
@@ -94,8 +157,8 @@ struct SecurityRules {
           help: near == nil ? ["the versions are \(quotedList(versions))"] : [],
           fix: near.map { .replace(version.span, with: $0, "write `\($0)`") }))
     }
-    if let low = tls.minVersion, let high = tls.maxVersion, let from = versions.firstIndex(of: low.value),
-      let to = versions.firstIndex(of: high.value), from > to
+    if let low = tls.minVersion, let high = tls.maxVersion, let from = versionNumber(low.value),
+      let to = versionNumber(high.value), from > to
     {
       report.add(
         Diagnostic(

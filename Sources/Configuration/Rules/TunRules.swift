@@ -27,8 +27,7 @@ struct TunRules {
   private func addresses(_ service: ServiceConfiguration) {
     let metadata = service.listener.metadata
     // An entry that could not be read was reported.
-    let written = metadata.entry("net") != nil
-    if service.nets.isEmpty, !written, !report.diagnostics.contains(where: { covers($0, service.span) }) {
+    if service.nets.isEmpty, !report.diagnostics.contains(where: { covers($0, service.span) }) {
       let client = service.isTunClient
       report.add(
         Diagnostic(
@@ -163,7 +162,7 @@ struct TunRules {
       if let chain = service.handler.chain {
         report.add(
           Diagnostic(
-            .chainWithoutForwarder, "\(service.title) has a chain and no target to reach through it",
+            .chainWithoutForwarder, "\(service.title) has a chain and no target to reach through it", .warning,
             at: .init(chain.span, "never used"),
             notes: ["without a `forwarder` a TUN service is a server, and dials nothing"],
             help: ["write a `forwarder` with the TUN server's address, or remove `chain`"]))

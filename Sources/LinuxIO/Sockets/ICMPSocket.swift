@@ -72,8 +72,9 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
       }
       guard
         culvert_filter_envelope(
-          descriptor, family == .ipv4 ? 1 : 0, direction.messageType(family), direction == .reply ? 1 : 0, identifier)
-          == 0
+          descriptor, family == .ipv4 ? 1 : 0, direction.messageType(family),
+          direction == .request ? Envelope.quietRequestType(family) : direction.messageType(family),
+          direction == .reply ? 1 : 0, identifier) == 0
       else { throw SystemError("set a socket filter") }
       _ = culvert_request_packet_info(descriptor, family == .ipv4 ? 4 : 6, 0)
       let kernel = LinuxIO.receipt(of: descriptor, at: loop.now)

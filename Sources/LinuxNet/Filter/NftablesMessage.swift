@@ -8,6 +8,8 @@ import CLinux
 enum Nftables {
   /// NFPROTO_INET: packets of both families.
   static let inet: UInt8 = 1
+  /// NF_INET_LOCAL_IN: packets for this host, before its sockets and its kernel get them.
+  static let localIn: UInt32 = 1
   /// NF_INET_LOCAL_OUT: packets that this host itself sends, before routing has the last word.
   static let localOut: UInt32 = 3
 
@@ -91,14 +93,18 @@ enum Nftables {
     case equals([UInt8])
     case counter
     case drop
+    /// Puts these bytes into the register.
+    case load([UInt8])
+    /// Writes the register's bytes over the transport header's, and mends the Internet checksum at its offset.
+    case storeTransport(offset: UInt32, length: UInt32, checksumOffset: UInt32)
 
     var name: String {
       switch self {
       case .loadFamily, .loadProtocol: "meta"
-      case .loadTransport: "payload"
+      case .loadTransport, .storeTransport: "payload"
       case .equals: "cmp"
       case .counter: "counter"
-      case .drop: "immediate"
+      case .drop, .load: "immediate"
       }
     }
 
@@ -118,6 +124,16 @@ enum Nftables {
         data.attribute(NFTA_CMP_SREG, network: register)
         data.attribute(NFTA_CMP_OP, network: NFT_CMP_EQ.rawValue)
         data.nested(NFTA_CMP_DATA) { $0.attribute(NFTA_DATA_VALUE, bytes) }
+      case .load(let bytes):
+        data.attribute(NFTA_IMMEDIATE_DREG, network: register)
+        data.nested(NFTA_IMMEDIATE_DATA) { $0.attribute(NFTA_DATA_VALUE, bytes) }
+      case .storeTransport(let offset, let length, let checksumOffset):
+        data.attribute(NFTA_PAYLOAD_SREG, network: register)
+        data.attribute(NFTA_PAYLOAD_BASE, network: NFT_PAYLOAD_TRANSPORT_HEADER.rawValue)
+        data.attribute(NFTA_PAYLOAD_OFFSET, network: offset)
+        data.attribute(NFTA_PAYLOAD_LEN, network: length)
+        data.attribute(NFTA_PAYLOAD_CSUM_TYPE, network: NFT_PAYLOAD_CSUM_INET.rawValue)
+        data.attribute(NFTA_PAYLOAD_CSUM_OFFSET, network: checksumOffset)
       case .counter:
         data.attribute(NFTA_COUNTER_BYTES, network: UInt64(0))
         data.attribute(NFTA_COUNTER_PACKETS, network: UInt64(0))
