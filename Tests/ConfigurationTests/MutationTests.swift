@@ -100,8 +100,12 @@ import Testing
   func manyServices() {
     var text = "services:\n"
     for index in 0..<2_000 {
-      text +=
-        "- {name: s\(index), addr: ':\(10_000 + index)', handler: {type: relay, chain: c\(index)}, listener: {type: tls}}\n"
+      text += """
+        - {name: s\(index), addr: ':\(10_000 + index)', handler: {type: tun, chain: c\(index)}, \
+        listener: {type: tun, metadata: {net: 10.\(index / 256).\(index % 256).1/24}}, \
+        forwarder: {nodes: [{addr: 'h:\(index + 1)'}]}}
+
+        """
     }
     text += "chains:\n"
     for index in 0..<2_000 {

@@ -115,7 +115,7 @@ import Values
       relayServer(["metadata: {sniffing: true, mux.version: 2, nodelay: true}"])
       + "api: {addr: ':18080'}\nbypasses: [{name: b}]\n"
     let report = check(text)
-    #expect(report.codes == [.keyNotYet, .keyNotYet, .keyNotYet, .keyNotYet])
+    #expect(report.codes == [.keyNotYet, .keyWithoutEffect, .keyNotYet, .keyNotYet])
     #expect(report.exitCode == 3)
     #expect(check(relayServer(["metadata: {sniffing: false}"]) + "bypasses: []\napi:\n").exitCode == 0)
   }
@@ -401,13 +401,13 @@ import Values
     #expect(check(client, with: tunServer() + relayServer().with("services:\n", "")).diagnostics.isEmpty)
   }
 
-  @Test("A server with a chain of its own to somewhere else is good")
+  @Test("A server with a chain of its own to somewhere else is no mistake of the pair, and not yet supported alone")
   func onwardChains() {
     let onward =
       "chains:\n- name: next\n  hops:\n  - nodes:\n    - addr: exit.example.com:443\n      connector: {type: relay}\n      dialer: {type: quic}\n"
     let middle = relayServer(["chain: next"]) + onward
     #expect(check(tunClient(target: "192.0.2.9:8421"), with: middle).diagnostics.isEmpty)
-    #expect(check(middle, with: tunClient(target: "192.0.2.9:8421")).diagnostics.isEmpty)
+    #expect(check(middle, with: tunClient(target: "192.0.2.9:8421")).codes == [.keyNotYet])
   }
 
   @Test("A tunnel over plain UDP is followed without a chain")

@@ -25,7 +25,6 @@ struct TunRules {
   // MARK: Addresses
 
   private func addresses(_ service: ServiceConfiguration) {
-    let metadata = service.listener.metadata
     // An entry that could not be read was reported.
     if service.nets.isEmpty, !report.diagnostics.contains(where: { covers($0, service.span) }) {
       let client = service.isTunClient
