@@ -72,7 +72,8 @@ final class RelayService: RunningService {
       }
       self.handler.accept(stream, report: report)
     }
-    var options = SocketOptions(interface: configuration.interface?.value, mark: configuration.mark?.value ?? 0)
+    // `interface` and `so_mark` are for what a service dials; clients come by any way.
+    var options = SocketOptions()
     do {
       switch type {
       case "tcp", "tls":
@@ -105,7 +106,8 @@ final class RelayService: RunningService {
 
   private func security(_ whole: Configuration) throws(StartReason) -> TCPDialer.Security {
     TCPDialer.Security(
-      credentials: try CredentialLoading.server(configuration.listener.tls, fallback: whole.tls), serverName: nil,
+      credentials: try CredentialLoading.server(configuration.listener.tls, fallback: whole.tls, log: log),
+      serverName: nil,
       applicationProtocols: configuration.listener.tls?.alpn.map(\.value) ?? [])
   }
 
@@ -113,12 +115,15 @@ final class RelayService: RunningService {
     on socket: any DatagramSocket, _ whole: Configuration, _ context: ServiceContext,
     _ accept: @escaping StreamAcceptor
   ) throws(StartReason) -> QUICStreamListener {
-    let credentials = try CredentialLoading.server(configuration.listener.tls, fallback: whole.tls)
+    let credentials = try CredentialLoading.server(configuration.listener.tls, fallback: whole.tls, log: log)
     var settings = QUICSettings.listener
-    let chosen = configuration.listener.tls?.alpn.map(\.value) ?? []
+    // Inside ICMP GOST's listener takes its own protocols, whatever is written.
+    let chosen = echoFamilies.isEmpty ? configuration.listener.tls?.alpn.map(\.value) ?? [] : []
     settings.applicationProtocols = chosen.isEmpty ? QUICDefaults.applicationProtocols : chosen
     let metadata = configuration.listener.metadata
-    if metadata.bool("keepalive") == true { settings.keepAlive = metadata.duration("ttl") ?? QUICDefaults.keepAlive }
+    let ttl = metadata.duration("ttl")
+    // Off by default, as in GOST 3.2; a written `ttl` switches it on, as in later ones.
+    if metadata.bool("keepalive") ?? (ttl != nil) { settings.keepAlive = ttl ?? QUICDefaults.keepAlive }
     if let timeout = metadata.duration("handshakeTimeout") { settings.handshakeTimeout = timeout }
     if let idle = metadata.duration("maxIdleTimeout") { settings.idleTimeout = idle }
     if let streams = metadata.int("maxStreams"), streams > 0 { settings.maximumStreams = streams }

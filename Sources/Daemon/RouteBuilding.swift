@@ -50,7 +50,9 @@ struct RouteBuilding {
       options: SocketOptions(
         interface: interface, mark: mark ?? 0, keepalive: tcpKeepalive(node.dialer.metadata)),
       guardian: guardian)
-    let timeout = service.metadata.duration("dialTimeout") ?? DialTiming.attempt
+    // A handshake that may take longer than an attempt makes the attempt longer.
+    let handshakeTimeout = node.dialer.metadata.duration("handshakeTimeout")
+    let timeout = service.metadata.duration("dialTimeout") ?? max(DialTiming.attempt, handshakeTimeout ?? .zero)
     let dialer: any Dialer
     switch type {
     case "udp":
@@ -60,7 +62,7 @@ struct RouteBuilding {
     case "tls":
       let security = TCPDialer.Security(
         credentials: try CredentialLoading.client(node.dialer.tls), serverName: serverName(node, address),
-        applicationProtocols: node.dialer.tls?.alpn.map(\.value) ?? [])
+        applicationProtocols: node.dialer.tls?.alpn.map(\.value) ?? [], handshakeTimeout: handshakeTimeout)
       dialer = TCPDialer(loop: context.loop, target: target, security: security, timeout: timeout)
     case "quic", "icmp", "icmp6":
       let carrier: QUICDialer.Carrier = type == "quic" ? .udp : .icmp(type == "icmp" ? .ipv4 : .ipv6)
@@ -84,9 +86,11 @@ struct RouteBuilding {
     }
   }
 
-  /// GOST's default is the node's host name.
+  /// GOST's default is the node's host. An address is not sent, but with `secure` it is compared with the certificate.
   private func serverName(_ node: NodeConfiguration, _ address: HostPort) -> String? {
-    node.dialer.tls?.serverName?.value ?? (address.literal == nil && !address.host.isEmpty ? address.host : nil)
+    if let written = node.dialer.tls?.serverName?.value, !written.isEmpty { return written }
+    let host = address.host.split(separator: "%").first.map(String.init) ?? ""
+    return host.isEmpty ? nil : host
   }
 
   private func quicSettings(_ dialer: DialerConfiguration, isICMP: Bool) -> QUICSettings {

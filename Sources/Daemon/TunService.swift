@@ -41,7 +41,7 @@ final class TunService: RunningService, DialGuardian {
     self.context = context
     self.configuration = configuration
     log = context.log.named(name)
-    summary = configuration.forwarder == nil ? "tun server" : "tun client"
+    summary = configuration.forwarder?.nodes.isEmpty ?? true ? "tun server" : "tun client"
     do throws(NetlinkError) {
       netlink = try NetlinkSocket()
     } catch {
@@ -193,7 +193,7 @@ final class TunService: RunningService, DialGuardian {
           routes: routes.compactMap { route in route.gateway.map { (route.destination, gateway: $0) } },
           pointToPoint: handler.bool("p2p") ?? false, isAllowed: isAllowed,
           isKnown: { user in credentials.contains { $0.username.value == user } }),
-        local: local, options: socketOptions(of: configuration, bufferSize: 4 << 20), port: port)
+        local: local, options: SocketOptions(bufferSize: 4 << 20), port: port)
       end = .server(server)
       log.info("listening for tunnels", ["udp": server.localEndpoint?.description ?? local.description])
     } catch {
