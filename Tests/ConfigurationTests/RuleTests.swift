@@ -202,13 +202,19 @@ import Values
     #expect(check(tunClient(addr: addr)).diagnostics.isEmpty)
   }
 
-  @Test("An ICMP node needs no port, and its missing one is added by the fix")
+  @Test("An ICMP node and an ICMP listener need no port, and a TLS node does")
   func echoPort() {
     #expect(check(tunClient(addr: "example.com:0", dialer: "icmp")).diagnostics.isEmpty)
     #expect(check(tunClient(addr: "example.com:7", dialer: "icmp")).diagnostics.isEmpty)
-    #expect(
-      check(tunClient(addr: "example.com", dialer: "icmp")).fixed(.badAddress)
-        == tunClient(addr: "example.com:0", dialer: "icmp"))
+    #expect(check(tunClient(addr: "example.com")).codes == [.badAddress])
+    for addr in ["example.com", "2001:db8::1"] {
+      let report = check(tunClient(addr: addr, dialer: "icmp6"))
+      #expect(report.diagnostics.isEmpty)
+      #expect(report.configuration?.chains.first?.node?.address == HostPort(host: addr, port: 0))
+      #expect(check(relayServer(listener: "icmp6", addr: addr)).diagnostics.isEmpty)
+    }
+    #expect(check(tunClient(addr: "192.0.2.1", dialer: "icmp6")).codes == [.familyMismatch])
+    #expect(check(tunClient(addr: "exa mple", dialer: "icmp6")).codes == [.badAddress])
     #expect(check(tunClient(addr: "example.com:0", dialer: "quic")).codes == [.missingPort])
   }
 

@@ -34,6 +34,13 @@ extension CheckReport {
   }
 }
 
+extension ChainConfiguration {
+  /// The first node of the first hop, where that is written in the chain.
+  var node: NodeConfiguration? {
+    if case .inline(let hop)? = hops.first { hop.nodes.first } else { nil }
+  }
+}
+
 /// The files of the main case.
 enum Examples {
   static let folder: String = {

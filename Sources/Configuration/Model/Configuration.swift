@@ -56,21 +56,14 @@ public struct ServiceConfiguration: Sendable {
   /// `addr` in its parts; `nil` when it is not an address (and was an error). A listener that has no ports may be given
   /// a host alone.
   public var address: HostPort? {
-    if let address = ServiceConfiguration.hostPort(addr.value) { return address }
-    guard listener.descriptor?.portMeaning == .echoIdentifier, IPAddress(addr.value) != nil else { return nil }
-    return HostPort(host: addr.value, port: 0)
+    if addr.value.isEmpty { return HostPort(host: "", port: 0) }
+    return HostPort(addr.value, in: listener.descriptor)
   }
 
   /// The interface that outgoing sockets are bound to: `metadata.interface`, else the old `interface`.
   public var interface: Located<String>?
   /// The mark on outgoing sockets: `metadata.so_mark`, else the old `sockopts.mark`.
   public var mark: Located<UInt32>?
-
-  /// `host:port`, with GOST's forms: no host, and no port at all (then 0).
-  static func hostPort(_ text: String) -> HostPort? {
-    if text.isEmpty { return HostPort(host: "", port: 0) }
-    return HostPort(text)
-  }
 }
 
 public struct HandlerConfiguration: Sendable {
@@ -144,7 +137,24 @@ public struct NodeConfiguration: Sendable {
   public var span: SourceSpan
 
   /// `addr` in its parts; for ICMP the port is the echo identifier, 0 for a random one.
-  public var address: HostPort? { HostPort(addr.value) }
+  public var address: HostPort? { HostPort(addr.value, in: dialer.descriptor) }
+}
+
+extension HostPort {
+  /// `host:port`; for a part that has no ports, as with ICMP, also a host alone, with port 0.
+  init?(_ text: String, in part: PartDescriptor?) {
+    if let address = HostPort(text) {
+      self = address
+    } else if part?.portMeaning == .echoIdentifier, let address = HostPort(Self.withPortZero(text)) {
+      self = address
+    } else {
+      return nil
+    }
+  }
+
+  static func withPortZero(_ host: String) -> String {
+    IPAddress(host)?.family == .ipv6 ? "[\(host)]:0" : "\(host):0"
+  }
 }
 
 public struct ConnectorConfiguration: Sendable {

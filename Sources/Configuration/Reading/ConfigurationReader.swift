@@ -86,8 +86,8 @@ struct ConfigurationReader {
   ) -> HandlerConfiguration {
     let object = read(node, Grammar.handler, neighbours, judgesPlacement: isKnown)
     return HandlerConfiguration(
-      type: type.name, descriptor: type.descriptor, chain: object?.text("chain"),
-      authers: [object?.text("auther")].compactMap { $0 } + (object?.texts("authers") ?? []),
+      type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
+      authers: ([object?.text("auther")] + (object?.texts("authers") ?? [])).compactMap(filled),
       auth: credentials(object?.value("auth")),
       metadata: partMetadata(
         object, type, Array(neighbours.dropFirst()), siblings: [(siblingKeys.0, sibling, siblingKeys.1)]),
@@ -100,7 +100,8 @@ struct ConfigurationReader {
   ) -> ListenerConfiguration {
     let object = read(node, Grammar.listener, neighbours, judgesPlacement: isKnown)
     return ListenerConfiguration(
-      type: type.name, descriptor: type.descriptor, chain: object?.text("chain"), tls: tls(object?.value("tls")),
+      type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
+      tls: tls(object?.value("tls")),
       metadata: partMetadata(
         object, type, Array(neighbours.dropFirst()), siblings: [(siblingKeys.0, sibling, siblingKeys.1)]),
       span: node?.span ?? startOf(service))
@@ -484,13 +485,19 @@ struct ConfigurationReader {
     else { return nil }
     let options = read(object.value("options"), Grammar.tlsOptions, [Neighbour("tls", Grammar.tls)])
     return TLSConfiguration(
-      certFile: object.text("certFile"), keyFile: object.text("keyFile"), caFile: object.text("caFile"),
-      secure: object.bool("secure"), serverName: object.text("serverName"),
+      certFile: filled(object.text("certFile")), keyFile: filled(object.text("keyFile")),
+      caFile: filled(object.text("caFile")), secure: object.bool("secure"),
+      serverName: filled(object.text("serverName")),
       minVersion: options?.text("minVersion"), maxVersion: options?.text("maxVersion"),
       cipherSuites: options?.texts("cipherSuites") ?? [],
       optionsSpan: options == nil ? nil : object.keySpan("options"), alpn: options?.texts("alpn") ?? [],
-      validity: object.duration("validity"), commonName: object.text("commonName")?.value,
-      organization: object.text("organization")?.value, span: node.span)
+      validity: object.duration("validity"), commonName: filled(object.text("commonName"))?.value,
+      organization: filled(object.text("organization"))?.value, span: node.span)
+  }
+
+  /// For GOST an empty text is one that was not written.
+  private func filled(_ text: Located<String>?) -> Located<String>? {
+    text.flatMap { $0.value.isEmpty ? nil : $0 }
   }
 
   private func log(_ node: YAMLNode?) -> LogConfiguration? {

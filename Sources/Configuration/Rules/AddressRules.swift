@@ -27,12 +27,7 @@ struct AddressRules {
       }
       return
     }
-    // A host alone is enough for a listener without ports.
-    let hasHostAlone = ServiceConfiguration.hostPort(addr.value) == nil && service.address != nil
-    guard
-      let address = hasHostAlone
-        ? service.address : checked(addr, defaultPort: listener.portMeaning == .echoIdentifier ? "0" : nil)
-    else { return }
+    guard let address = checked(addr, of: listener) else { return }
     if let literal = address.literal, let family = listener.family, literal.canonical.family != family {
       familyError(addr, literal, listener, service.listener.type)
     }
@@ -71,7 +66,7 @@ struct AddressRules {
   private func dialled(_ node: NodeConfiguration) {
     guard let dialer = node.dialer.descriptor, dialer.isAvailable, !node.addr.value.isEmpty else { return }
     let isEcho = dialer.portMeaning == .echoIdentifier
-    guard let address = checked(node.addr, defaultPort: isEcho ? "0" : nil) else { return }
+    guard let address = checked(node.addr, of: dialer) else { return }
     if address.port == 0, !isEcho {
       report.add(
         Diagnostic(
@@ -103,7 +98,7 @@ struct AddressRules {
           help: ["for a TUN server write its port: `\(printable(node.addr.value)):8421`"]))
       return
     }
-    guard let address = checked(node.addr, defaultPort: nil) else { return }
+    guard let address = checked(node.addr, of: nil) else { return }
     if address.port == 0 {
       report.add(
         Diagnostic(
@@ -130,16 +125,17 @@ struct AddressRules {
 
   // MARK: Reading an address
 
-  private func checked(_ addr: Located<String>, defaultPort: String?) -> HostPort? {
+  private func checked(_ addr: Located<String>, of part: PartDescriptor?) -> HostPort? {
     switch AddressText.read(addr.value) {
     case .success(let address): return address
     case .failure(let problem):
-      var fix = problem.replacement.map { Diagnostic.Fix.replace(addr.span, with: $0, "write `\(printable($0))`") }
-      if problem.isMissingPort, let defaultPort {
-        let text =
-          IPAddress(addr.value)?.family == .ipv6 ? "[\(addr.value)]:\(defaultPort)" : "\(addr.value):\(defaultPort)"
-        fix = .replace(addr.span, with: text, "write `\(printable(text))`")
+      // A part without ports takes a host alone.
+      if problem.isMissingPort || IPAddress(addr.value) != nil, part?.portMeaning == .echoIdentifier,
+        case .success(let address) = AddressText.read(HostPort.withPortZero(addr.value))
+      {
+        return address
       }
+      let fix = problem.replacement.map { Diagnostic.Fix.replace(addr.span, with: $0, "write `\(printable($0))`") }
       report.add(
         Diagnostic(
           .badAddress, "`\(printable(addr.value))` is not an address with a port", at: .init(addr.span, problem.label),
