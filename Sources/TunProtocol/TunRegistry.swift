@@ -9,12 +9,18 @@ import Values
 /// **Taking an address over.** With an auther, the passphrase decides: who proves it gets the address at once, from
 /// wherever. Without one nobody can prove anything, and a client's new socket after a restart or a new network looks
 /// like a thief's. So a holder that is alive keeps the address: it passes on only when the holder has been silent for
-/// `silence`. A client that restarts waits that long at most; its own retry fits inside.
+/// `silence`. A client that restarts waits that long at most.
+///
+/// **A refused announcement is kept for that time**, because GOST's client says it once for a connection and, without
+/// `keepAlive`, never again: whoever owns the table arms a timer for `nextDeadline()` and calls `settleClaims(at:)`,
+/// which decides the refused ones anew, once.
 public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
   /// How long a holder must have been silent before another client may have its address, without an auther.
   public static var silence: TimeSpan { .seconds(2) }
   /// Clients beyond this are refused: an announcement costs a stranger nothing and must cost us little.
   public static var maximumClients: Int { 16_384 }
+  /// Refused announcements beyond this are not kept.
+  public static var maximumClaims: Int { 256 }
 
   public struct Client: Sendable {
     public let key: Key
@@ -58,10 +64,17 @@ public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
     case device
   }
 
+  /// An announcement that was refused for a holder's sake, and when the holder will have been silent for long enough.
+  private struct Claim {
+    let announcement: TunHandshake.Announcement
+    let due: Instant
+  }
+
   private let ownAddresses: Set<IPAddress>
   private let pointToPoint: Bool
   private var clients: [Key: Client] = [:]
   private var holders: [IPAddress: Key] = [:]
+  private var claims: [Key: Claim] = [:]
   /// Networks behind clients: the gateway is a client's inner address.
   private var routes = PrefixTable<IPAddress>()
 
@@ -77,6 +90,31 @@ public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
   /// Takes an announcement. `isAllowed` is the auther's answer for an address with the announcement's passphrase; pass
   /// `nil` when there is no auther.
   public mutating func announce(
+    _ announcement: TunHandshake.Announcement, from key: Key, isAllowed: ((IPAddress) -> Bool)?, at now: Instant
+  ) -> Outcome {
+    let outcome = decide(announcement, from: key, isAllowed: isAllowed, at: now)
+    if case .refused(.heldByAnother(let address)) = outcome, let holder = holders[address],
+      let client = clients[holder], claims[key] != nil || claims.count < Self.maximumClaims
+    {
+      claims[key] = Claim(announcement: announcement, due: client.lastHeard + Self.silence)
+    } else {
+      claims[key] = nil
+    }
+    return outcome
+  }
+
+  /// When the next refused announcement can be decided anew.
+  public func nextDeadline() -> Instant? { claims.values.lazy.map(\.due).min() }
+
+  /// Decides the refused announcements whose time has come, for good: a holder that was heard since is alive.
+  public mutating func settleClaims(at now: Instant) -> [(key: Key, announcement: TunHandshake.Announcement, Outcome)] {
+    claims.filter { $0.value.due <= now }.map { key, claim in
+      claims[key] = nil
+      return (key, claim.announcement, decide(claim.announcement, from: key, isAllowed: nil, at: now))
+    }
+  }
+
+  private mutating func decide(
     _ announcement: TunHandshake.Announcement, from key: Key, isAllowed: ((IPAddress) -> Bool)?, at now: Instant
   ) -> Outcome {
     for address in announcement.addresses {

@@ -68,6 +68,47 @@ import Values
     #expect(registry.admit(source: Self.long, from: 1, at: Self.at(4_000)) == .unknownSender)
   }
 
+  @Test func `an announcement that came too early is decided once more, as GOST's client says it only once`() {
+    var registry = Self.registry()
+    #expect(registry.nextDeadline() == nil)
+    _ = registry.announce(Self.says(Self.first, Self.long), from: 1, isAllowed: nil, at: Self.at(0))
+    let again = Self.says(Self.first, Self.long)
+    #expect(
+      registry.announce(again, from: 2, isAllowed: nil, at: Self.at(300)) == .refused(.heldByAnother(Self.first)))
+    #expect(registry.nextDeadline() == Self.at(2_000))
+    #expect(registry.settleClaims(at: Self.at(1_999)).isEmpty)
+    let settled = registry.settleClaims(at: Self.at(2_000))
+    #expect(settled.map(\.key) == [2])
+    #expect(settled.map(\.announcement) == [again])
+    #expect(settled.map(\.2) == [.accepted(isNew: true, displaced: [1])])
+    #expect(registry.client(for: Self.long) == 2)
+    #expect(registry.nextDeadline() == nil)
+  }
+
+  @Test func `an early announcement is forgotten when the holder was heard since, or when it was said again in time`() {
+    var registry = Self.registry()
+    _ = registry.announce(Self.says(Self.first), from: 1, isAllowed: nil, at: Self.at(0))
+    _ = registry.announce(Self.says(Self.first), from: 2, isAllowed: nil, at: Self.at(300))
+    #expect(registry.admit(source: Self.first, from: 1, at: Self.at(900)) == nil)
+    #expect(registry.settleClaims(at: Self.at(2_000)).map(\.2) == [.refused(.heldByAnother(Self.first))])
+    #expect(registry.nextDeadline() == nil)
+    #expect(registry.client(for: Self.first) == 1)
+    _ = registry.announce(Self.says(Self.first), from: 3, isAllowed: nil, at: Self.at(2_800))
+    #expect(registry.nextDeadline() == Self.at(2_900))
+    #expect(
+      registry.announce(Self.says(Self.first), from: 3, isAllowed: nil, at: Self.at(2_950))
+        == .accepted(isNew: true, displaced: [1]))
+    #expect(registry.nextDeadline() == nil)
+  }
+
+  @Test func `refused announcements are kept within a bound`() {
+    var registry = Self.registry(pointToPoint: true)
+    _ = registry.announce(Self.says(Self.first), from: 1, isAllowed: nil, at: Self.at(0))
+    for key in 2..<2_000 { _ = registry.announce(Self.says(Self.second), from: key, isAllowed: nil, at: Self.at(1)) }
+    #expect(registry.settleClaims(at: Self.at(5_000)).count == Registry.maximumClaims)
+    #expect(registry.count == 1)
+  }
+
   @Test func `with an auther who proves the passphrase has the address at once`() {
     var registry = Self.registry()
     let auther: (IPAddress) -> Bool = { $0 == Self.first }

@@ -42,6 +42,9 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
   private let outgoing = PacketBatchBox(capacity: 192 * 1024, maximumCount: 256, headroom: 0)
   private var isClosed = false
   private var lastLookup: (address: IPAddress, key: Endpoint?)?
+  /// Where refused announcements came in, for as long as the registry keeps them, and the timer that decides them anew.
+  private var claimants: [Endpoint: Arrival] = [:]
+  private var claimTimer: LoopTimer?
 
   public private(set) var drops = [Int](repeating: 0, count: TunRegistry<Endpoint>.Drop.allCases.count)
   public private(set) var receivedPackets: UInt64 = 0
@@ -62,6 +65,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     socket = try UDPSocket(loop: loop, arena: arena, at: local, options: options)
     socket.handler = self
     port.owner = self
+    claimTimer = loop.makeTimer { [weak self] in self?.settleClaims() }
   }
 
   public var localEndpoint: Endpoint? { socket.receipt.local }
@@ -80,6 +84,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
   public func close() {
     guard !isClosed else { return }
     isClosed = true
+    claimTimer?.cancel()
     socket.close()
     port.close()
   }
@@ -149,6 +154,28 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
       isAllowed = { check($0.description, announcement.passphrase) }
     }
     let outcome = registry.announce(announcement, from: arrival.remote, isAllowed: isAllowed, at: loop.now)
+    if case .refused(.heldByAnother) = outcome {
+      if claimants.count < TunRegistry<Endpoint>.maximumClaims { claimants[arrival.remote] = arrival }
+      armClaimTimer()
+    }
+    answer(announcement, arrival, outcome)
+  }
+
+  private func settleClaims() {
+    for (key, announcement, outcome) in registry.settleClaims(at: loop.now) {
+      guard let arrival = claimants.removeValue(forKey: key) else { continue }
+      answer(announcement, arrival, outcome)
+    }
+    armClaimTimer()
+  }
+
+  private func armClaimTimer() {
+    if let due = registry.nextDeadline() { claimTimer?.arm(at: due) } else { claimants = [:] }
+  }
+
+  private func answer(
+    _ announcement: TunHandshake.Announcement, _ arrival: Arrival, _ outcome: TunRegistry<Endpoint>.Outcome
+  ) {
     lastLookup = nil
     switch outcome {
     case .refused(let reason):
@@ -157,6 +184,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
         log.warn("refused a client: \(text)", ["client": arrival.remote])
       }
     case .accepted(let isNew, let displaced):
+      claimants[arrival.remote] = nil
       receipts[arrival.remote] = socket.receipt(of: arrival, at: loop.now)
       for other in displaced { receipts[other] = nil }
       if isNew {
