@@ -131,7 +131,8 @@ enum RelayCodec {
         data.append(4)
         data.append(bigEndian: bits)
       case nil:
-        // A target without a host means "any address", which GOST 3.2.6 writes as 0.0.0.0.
+        // A target without a host means the relay's own. GOST 3.2.6 writes an empty name, which not every reader takes;
+        // 0.0.0.0 leads to the same place.
         if target.host.isEmpty {
           data += [1, 0, 0, 0, 0]
         } else {

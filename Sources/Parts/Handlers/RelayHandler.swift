@@ -75,6 +75,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
   private var writer: StreamWriter
   private var input = PacketBatch(capacity: 128 * 1024, maximumCount: 512, headroom: 0)
   private var frames: PacketBatchBox
+  private static let thisHost = "127.0.0.1"
   private var filled = 0
   private var timer: LoopTimer?
   private var target: HostPort?
@@ -186,10 +187,12 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
       refuse(.forbidden, because: "it asked for a network other than UDP, which is not served yet")
       return
     }
-    guard let address = request.address, !address.host.isEmpty, address.port != 0 else {
+    guard let given = request.address, given.port != 0 else {
       refuse(.badRequest, because: "it gave no target")
       return
     }
+    // GOST's own examples have targets such as `:8421`, which its client sends as an empty name: this host, by IPv4.
+    let address = given.host.isEmpty ? HostPort(host: Self.thisHost, port: given.port) : given
     target = address
     state = .resolving
     handler.resolver.resolve(address.host, family: nil) { [weak self] result in self?.resolved(result, address) }
