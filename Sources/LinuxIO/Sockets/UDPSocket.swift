@@ -133,8 +133,9 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
         // datagram that meets a full queue.
         return offset == 0 ? .blocked : .sent
       case .failed(let error):
-        // EIO: the device has neither segmentation nor checksum offload. EINVAL: a segment larger than the link takes.
-        if !single, error.code == EIO || error.code == EINVAL {
+        // EIO: the device has neither segmentation nor checksum offload. EINVAL, since Linux 6.13 EMSGSIZE: a segment is
+        // larger than the link takes; alone it leaves in fragments.
+        if !single, error.code == EIO || error.code == EINVAL || error.code == EMSGSIZE {
           if error.code == EIO { segmentation = false }
           if sendSingly(UnsafeRawBufferPointer(start: base + offset, count: run), segment, remote, local, ecn) {
             offset += run
