@@ -2,7 +2,7 @@
 
 # name of a Debian package for each thing that building needs, and for what the tests use beside it
 build_packages="libgnutls28-dev libngtcp2-crypto-gnutls-dev libngtcp2-dev libyaml-dev pkg-config"
-test_packages="iproute2 iputils-ping nftables openssl python3 tcpdump"
+test_packages="iproute2 iputils-ping nftables openssl python3 python3-venv tcpdump"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 
@@ -30,4 +30,28 @@ install_missing() {
   apt-get update -qq
   # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+# A Python of its own for the tests, with a QUIC that shares no code with ours: the other ends of the tests are written
+# for it. `CULVERT_AIOQUIC_PYTHON` names it to them; one that is set already is left alone. Its parts come from PyPI,
+# in exactly these versions, because the peers reach into them. Without it the tests that need it skip and say why.
+python_packages="aioquic==1.7.2"
+
+use_test_python() {
+  [ -z "${CULVERT_AIOQUIC_PYTHON:-}" ] || return 0
+  venv="$PWD/.build/test-venv"
+  if [ "$(cat "$venv/packages" 2>/dev/null)" != "$python_packages" ]; then
+    say "making the tests' Python in .build/test-venv, with $python_packages from PyPI"
+    # shellcheck disable=SC2086
+    if /usr/bin/python3 -m venv --clear "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check $python_packages
+    then
+      printf '%s\n' "$python_packages" >"$venv/packages"
+    else
+      rm -rf "$venv"
+      say "no $python_packages to be had: the tests that need it will be skipped"
+      return 0
+    fi
+  fi
+  CULVERT_AIOQUIC_PYTHON="$venv/bin/python3"
+  export CULVERT_AIOQUIC_PYTHON
 }

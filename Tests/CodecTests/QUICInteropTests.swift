@@ -1,9 +1,9 @@
 /// Our QUIC against stacks that share no code with it, over real UDP sockets, each in both roles: aioquic, and quic-go,
 /// which is what GOST speaks.
 ///
-/// aioquic needs a Python that has it (`CULVERT_AIOQUIC_PYTHON`, else `python3`); quic-go needs the program that
-/// `Interop/quicgo_peer.go` makes (`CULVERT_QUIC_GO_PEER`). Where one is not found the tests say that they were
-/// skipped and why.
+/// aioquic needs a Python that has it: `CULVERT_AIOQUIC_PYTHON`, the one that `scripts/test` makes in `.build/test-venv`,
+/// or `python3`. quic-go needs the program that `Interop/quicgo_peer.go` makes (`CULVERT_QUIC_GO_PEER`). Where one is
+/// not found the tests say that they were skipped and why.
 import Glibc
 import QUICCodec
 import TLSCodec
@@ -21,7 +21,10 @@ private let peers: [Peer] = {
   var parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
   parts.removeLast()
   let script = parts.joined(separator: "/") + "/Interop/aioquic_peer.py"
-  let pythons = [getenv("CULVERT_AIOQUIC_PYTHON").map { String(cString: $0) }, "python3"].compactMap { $0 }
+  let package = parts.dropLast(2).joined(separator: "/")
+  let pythons = [
+    getenv("CULVERT_AIOQUIC_PYTHON").map { String(cString: $0) }, package + "/.build/test-venv/bin/python3", "python3",
+  ].compactMap { $0 }
   if let python = pythons.first(where: { ChildProgram.succeeds([$0, "-c", "import aioquic"]) }) {
     found.append(Peer(testDescription: "aioquic", command: [python, script]))
   }
@@ -35,7 +38,7 @@ private let peers: [Peer] = {
   "QUIC: with other stacks",
   .enabled(
     if: !peers.isEmpty,
-    "no Python with aioquic here (pip install aioquic, CULVERT_AIOQUIC_PYTHON), nor CULVERT_QUIC_GO_PEER"),
+    "no Python with aioquic here (scripts/test makes one, or set CULVERT_AIOQUIC_PYTHON), nor CULVERT_QUIC_GO_PEER"),
   .serialized)
 struct QUICInteropTests {
   @Test("our client speaks with another's server: streams and datagrams come back whole", arguments: peers)
