@@ -139,7 +139,12 @@ final class RelayService: RunningService {
   var isUp: Bool? { nil }
 
   var details: [(key: String, value: String)] {
-    [("listening", listener?.receipt.local?.description ?? "stopped")]
+    var list = [("listening", listener?.receipt.local?.description ?? "stopped")]
+    let dropped = (listener?.dropped ?? []) + (handler.refused > 0 ? [("relay requests", handler.refused)] : [])
+    if !dropped.isEmpty {
+      list.append(("dropped", dropped.map { "\($0.what) \($0.count)" }.joined(separator: ", ")))
+    }
+    return list
   }
 
   func networkChanged() {}

@@ -28,6 +28,8 @@ public final class RelayHandler {
   fileprivate let resolver: Resolver
   private var sessions: [ObjectIdentifier: RelaySession] = [:]
   private var complaints = ComplaintLimiter<IPAddress>()
+  /// Requests that were cut short, wrong, or not allowed.
+  public fileprivate(set) var refused: UInt64 = 0
 
   public init(loop: EventLoop, arena: ReceiveArena, log: Log, settings: Settings) {
     self.loop = loop
@@ -129,6 +131,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
   }
 
   private func end() {
+    if case .reading = state { handler.refused &+= 1 }
     close()
     handler.ended(self)
   }
@@ -241,6 +244,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
 
   /// Answers with the status, says why in our log and, where it can hear it, to the client.
   private func refuse(_ status: RelayStatus, because reason: String) {
+    handler.refused &+= 1
     handler.complain("refused a client: \(reason)", from: stream.receipt.remote)
     report.failure(reason)
     respond(status)

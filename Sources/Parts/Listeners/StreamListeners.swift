@@ -9,6 +9,8 @@ import Values
 public protocol StreamListener: AnyObject {
   /// The local end as the kernel has it.
   var receipt: Receipt { get }
+  /// What arrived and was of no use, by what it was; only kinds that came.
+  var dropped: [(what: String, count: UInt64)] { get }
   func close()
 }
 
@@ -36,6 +38,11 @@ public final class TCPStreamListener: StreamListener {
   public let receipt: Receipt
 
   /// TLS handshakes that may be under way at a time: an unfinished one costs its sender nothing.
+  private var failedHandshakes: UInt64 = 0
+  public var dropped: [(what: String, count: UInt64)] {
+    failedHandshakes > 0 ? [("TLS handshakes", failedHandshakes)] : []
+  }
+
   private static let maximumHandshakes = 512
   private static let handshakeTimeout = TimeSpan.seconds(10)
 
@@ -73,6 +80,7 @@ public final class TCPStreamListener: StreamListener {
         guard let self, let (secured, timer) = self.handshakes.removeValue(forKey: key) else { return }
         timer.cancel()
         if let failure {
+          self.failedHandshakes &+= 1
           self.log.debug("a TLS handshake failed: \(failure)", ["client": remote])
         } else {
           self.accept(secured, .unheard)
@@ -113,8 +121,18 @@ public final class QUICStreamListener: StreamListener, DatagramSocketHandler, Tu
   private var currentArrival: Receipt?
   private var isFlushQueued = false
   private var isClosed = false
+  private var failedHandshakes: UInt64 = 0
 
   public var receipt: Receipt { socket.receipt }
+
+  public var dropped: [(what: String, count: UInt64)] {
+    let counters = endpoint.counters
+    let envelopes = (socket as? ICMPSocket)?.rejected.values.reduce(0, +) ?? 0
+    return [
+      ("echo messages that are no envelopes", UInt64(clamping: envelopes)), ("QUIC packets", counters.dropped),
+      ("QUIC clients refused", counters.refused), ("QUIC handshakes", failedHandshakes),
+    ].filter { $0.1 > 0 }
+  }
 
   public init(
     loop: EventLoop, log: Log, socket: any DatagramSocket, sendBuffer: SendBuffer, credentials: TLSCredentials,
@@ -164,6 +182,7 @@ public final class QUICStreamListener: StreamListener, DatagramSocketHandler, Tu
       case .connected: admit(news.connection)
       case .closed(let reason):
         guard let session = sessions.removeValue(forKey: key) else {
+          failedHandshakes &+= 1
           log.debug("a QUIC handshake failed: \(reason)", ["client": news.connection.remoteEndpoint])
           continue
         }

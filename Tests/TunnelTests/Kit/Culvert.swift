@@ -38,6 +38,11 @@ final class Culvert {
     return try #require(Int(status.filter(\.isNumber)), "\(status)")
   }
 
+  /// Descriptors that it has open.
+  func descriptors() throws -> Int {
+    try shell("ls /proc/\(program.pid)/fd").output.split(separator: "\n").count
+  }
+
   /// SIGTERM, and how it ended; `nil` when it did not within two seconds.
   func stop() -> Ending? {
     program.signal(SIGTERM)
