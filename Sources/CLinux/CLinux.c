@@ -479,8 +479,7 @@ int culvert_unix_connect(const char *path) {
 
 extern char **environ;
 
-int culvert_run_shell(const char *command) {
-  char *arguments[] = {"sh", "-c", (char *)command, NULL};
+int culvert_run_program(char *const arguments[]) {
   posix_spawnattr_t attributes;
   sigset_t none;
   pid_t pid;
@@ -489,7 +488,7 @@ int culvert_run_shell(const char *command) {
   sigemptyset(&none);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  int error = posix_spawn(&pid, "/bin/sh", NULL, &attributes, arguments, environ);
+  int error = posix_spawnp(&pid, arguments[0], NULL, &attributes, arguments, environ);
   posix_spawnattr_destroy(&attributes);
   if (error != 0) {
     errno = error;

@@ -17,6 +17,7 @@ final class RelayService: RunningService {
   private let handler: RelayHandler
   private var listener: (any StreamListener)?
   private var isStopped = false
+  private var hasRunHooks = false
 
   /// GOST's default.
   private static let readTimeout = TimeSpan.seconds(15)
@@ -48,8 +49,10 @@ final class RelayService: RunningService {
         readTimeout: configuration.handler.metadata.duration("readTimeout") ?? Self.readTimeout,
         isAllowed: isAllowed, options: socketOptions(of: configuration, bufferSize: 4 << 20)))
     do throws(StartReason) {
-      Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
       try listen(type, whole, context)
+      // As in GOST: the port is taken, and nobody was served yet.
+      hasRunHooks = true
+      Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
       Hooks.run(configuration.metadata.strings("postUp"), "postUp", log: log)
     } catch {
       stop()
@@ -152,10 +155,10 @@ final class RelayService: RunningService {
   func stop() {
     guard !isStopped else { return }
     isStopped = true
-    Hooks.run(configuration.metadata.strings("preDown"), "preDown", log: log)
+    if hasRunHooks { Hooks.run(configuration.metadata.strings("preDown"), "preDown", log: log) }
     handler.close()
     listener?.close()
     listener = nil
-    Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log)
+    if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
   }
 }

@@ -30,6 +30,7 @@ final class TunService: RunningService, DialGuardian {
   private var routePrefixes: [IPPrefix] = []
   private var usesOwnInterface = false
   private var isStopped = false
+  private var hasRunHooks = false
 
   /// GOST's default: it fits UDP over an Ethernet link.
   private static let defaultMTU = 1420
@@ -49,7 +50,6 @@ final class TunService: RunningService, DialGuardian {
     }
     changes = SystemChanges(netlink: netlink)
     do throws(StartReason) {
-      Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
       try start(whole)
       Hooks.run(configuration.metadata.strings("postUp"), "postUp", log: log)
     } catch {
@@ -89,7 +89,23 @@ final class TunService: RunningService, DialGuardian {
       try startServer(prefixes, routes, whole, port)
     }
     try addRoutes(routes, to: device)
+    setNameServers(listener.addresses("dns"), of: device)
+    // As in GOST the interface is there when these run, and nothing was sent yet.
+    hasRunHooks = true
+    Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
     if case .client(let client) = end { client.start() }
+  }
+
+  /// Tells systemd-resolved, which forgets it together with the interface.
+  private func setNameServers(_ servers: [IPAddress], of device: TunDevice) {
+    guard !servers.isEmpty else { return }
+    let words = ["resolvectl", "dns", device.name] + servers.map(\.description)
+    if let problem = Hooks.run(words) {
+      log.warn("the name servers of the interface are not set: \(words.joined(separator: " ")): \(problem)")
+    } else {
+      log.info(
+        "name servers are set", ["interface": device.name, "servers": words.dropFirst(3).joined(separator: ",")])
+    }
   }
 
   /// `route` by `gw`, and `routes` each by its own gateway or `gw`.
@@ -256,7 +272,7 @@ final class TunService: RunningService, DialGuardian {
   func stop() {
     guard !isStopped else { return }
     isStopped = true
-    Hooks.run(configuration.metadata.strings("preDown"), "preDown", log: log)
+    if hasRunHooks { Hooks.run(configuration.metadata.strings("preDown"), "preDown", log: log) }
     switch end {
     case .client(let client): client.close()
     case .server(let server): server.close()
@@ -269,7 +285,7 @@ final class TunService: RunningService, DialGuardian {
     exceptions = [:]
     device?.close()
     device = nil
-    Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log)
+    if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
   }
 }
 

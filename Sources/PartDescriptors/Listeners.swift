@@ -14,7 +14,7 @@ extension PartCatalog {
           "peer|tun.peer", .address,
           .withoutEffect("it is the far address of a macOS interface, and this is Linux"), "macOS: the far address"),
         MetadataKey("router|tun.router", .anything, .notYet),
-        MetadataKey("dns|tun.dns", .anything, .notYet),
+        MetadataKey("dns|tun.dns", .addresses, .available, "name servers of the interface, by `resolvectl`"),
         MetadataKey("guid|tun.guid", .anything, .withoutEffect("it names a Windows adapter, and this is Linux")),
       ] + oldTunKeys,
       carries: .device, transport: "tun", portMeaning: .port),

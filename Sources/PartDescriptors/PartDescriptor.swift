@@ -195,6 +195,8 @@ public enum MetadataType: Sendable, Equatable {
   /// Text with comma-separated prefixes.
   case prefixes
   case address
+  /// Text with comma-separated addresses.
+  case addresses
   /// A list, or comma-separated text, of `prefix [gateway]`.
   case routes
   /// Not looked into: the key is refused anyway.
@@ -213,6 +215,7 @@ public enum MetadataType: Sendable, Equatable {
     case .strings: "a list of text"
     case .prefixes: "addresses with prefix lengths, such as `10.0.0.1/24`, separated by commas"
     case .address: "an IP address"
+    case .addresses: "IP addresses, separated by commas"
     case .routes: "a list of routes such as `10.0.0.0/8` or `10.0.0.0/8 10.1.0.1`"
     case .anything: "a value"
     }

@@ -121,5 +121,6 @@ int culvert_unix_connect(const char *path);
 
 // MARK: processes
 
-/// Runs a program with its own process group and waits for it; -1 with errno, else the wait status.
-int culvert_run_shell(const char *command);
+/// Runs a program, found along PATH, with a list of arguments that ends with NULL, and waits for it; -1 with errno, else
+/// the wait status.
+int culvert_run_program(char *const arguments[]);

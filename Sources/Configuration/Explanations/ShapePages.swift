@@ -60,7 +60,7 @@ extension Explanations {
       .numberReadAsZero, "a number that GOST reads as zero",
       [
         "Culvert takes the number as it stands. GOST reads numbers in the metadata of a JSON file, and fractions anywhere in metadata, as zero, and then takes its default. The file would do different things in the two programs.",
-        "Outside of metadata, as in `failTimeout` and `validity`, GOST takes a duration without a unit as nanoseconds, Culvert as seconds.",
+        "Outside of metadata, as in `failTimeout` and `validity`, a duration without a unit counts nanoseconds, in both programs: a small number there is hardly what was meant.",
         "Put the number in quotes, use YAML, or write the unit; both programs read that.",
       ],
       wrong: .init(ExampleFile.client(handler: ["keepAlive: true", "ttl: 2.5"])),

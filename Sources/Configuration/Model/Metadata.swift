@@ -27,6 +27,7 @@ public struct Metadata: Sendable {
     case strings([String])
     case prefixes([IPPrefix])
     case address(IPAddress)
+    case addresses([IPAddress])
     case routes([ConfiguredRoute])
   }
 
@@ -78,6 +79,11 @@ public struct Metadata: Sendable {
 
   public func address(_ name: String) -> IPAddress? {
     if case .address(let value)? = entry(name)?.value { value } else { nil }
+  }
+
+  /// A list of addresses such as `dns`; empty when the key was not written.
+  public func addresses(_ name: String) -> [IPAddress] {
+    if case .addresses(let value)? = entry(name)?.value { value } else { [] }
   }
 
   /// `routes`: each with its own gateway where one was written.

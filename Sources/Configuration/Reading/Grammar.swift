@@ -94,7 +94,7 @@ enum Grammar {
         name: "auth", state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
     ])
 
-  static let forwarder = Shape("a forwarder", "nodes selector name", notYet: "hop hopGroup")
+  static let forwarder = Shape("a forwarder", "nodes selector", notYet: "hop hopGroup name")
 
   static let forwardNode = Shape(
     "a forwarder's node", "name addr network",

@@ -156,15 +156,16 @@ struct ObjectReader {
     else {
       return nil
     }
-    // Outside of metadata GOST takes a number as Go's own unit.
-    if let number = value.scalar?.int, number != 0 {
+    // Outside of metadata GOST takes a number as Go's own unit; its JSON export writes such numbers.
+    guard let number = value.scalar?.int, number != 0 else { return span }
+    if number < 1_000_000 {
       report.add(
         Diagnostic(
-          .numberReadAsZero, "Culvert takes this as seconds, and GOST would take it as nanoseconds", .warning,
-          at: .init(value.span, "a number without a unit"),
+          .numberReadAsZero, "a number without a unit counts nanoseconds here", .warning,
+          at: .init(value.span, "\(number) ns"), notes: ["only in `metadata` it counts seconds"],
           fix: .replace(value.span, with: "\(number)s", "write `\(number)s`")))
     }
-    return span
+    return TimeSpan(nanoseconds: Int64(number))
   }
 
   /// A list; a single value of GOST's list keys is an error, as viper's reader makes it one item only by chance.

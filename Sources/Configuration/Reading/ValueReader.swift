@@ -40,6 +40,7 @@ struct ValueReader {
     case .strings: return strings(node, key)
     case .prefixes: return prefixes(node, key)
     case .address: return address(node, key).map { Result(value: .address($0)) }
+    case .addresses: return addresses(node, key)
     case .routes: return routes(node, key)
     case .anything: return nil
     }
@@ -271,6 +272,22 @@ struct ValueReader {
     if let address = IPAddress(text.trimmed) { return address }
     report.add(badGateway(text, node.span))
     return nil
+  }
+
+  private func addresses(_ node: YAMLNode, _ key: MetadataKey) -> Result? {
+    guard let items = commaItems(node, key, mayBeList: false) else { return nil }
+    var addresses: [IPAddress] = []
+    for item in items {
+      if let address = IPAddress(item.value) {
+        addresses.append(address)
+      } else {
+        report.add(
+          Diagnostic(
+            .badAddress, "`\(printable(item.value))` in `\(writtenName)` is not an IP address",
+            at: .init(item.span, "not an IP address"), notes: ["GOST skips what it cannot read"]))
+      }
+    }
+    return Result(value: .addresses(addresses), itemSpans: items.map(\.span))
   }
 
   private func badGateway(_ text: String, _ span: SourceSpan) -> Diagnostic {
