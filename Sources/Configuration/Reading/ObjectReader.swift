@@ -104,8 +104,10 @@ struct ObjectReader {
       shape.field(String(scalar.text[..<colon])) != nil, !scalar.text.contains("\n")
     else { return nil }
     let place = node.span.start + scalar.text[...colon].utf8.count
+    // Not certain: behind another key, or before what YAML reads as more than text, the space makes no mapping.
     return Diagnostic.Fix(
-      "put a space behind the colon", [.init(SourceSpan(file: node.span.file, start: place, end: place), " ")])
+      "put a space behind the colon", [.init(SourceSpan(file: node.span.file, start: place, end: place), " ")],
+      isCertain: false)
   }
 
   func has(_ name: String) -> Bool { entries[name].map { !$0.value.isNull } ?? false }
