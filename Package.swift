@@ -79,7 +79,16 @@ let package = Package(
           ["-static-stdlib", "-l_FoundationCollections", "-l_FoundationCShims"], .when(configuration: .release))
       ]),
 
+    // What the fuzzers check: run under libFuzzer by the package in `Fuzz`, and over what was kept by the tests.
+    .target(
+      name: "FuzzBodies",
+      dependencies: [
+        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Configuration",
+      ],
+      path: "Fuzz/Sources/FuzzBodies", swiftSettings: strict),
+
     tests("HouseTests", []),
+    tests("FuzzTests", ["FuzzBodies"]),
     tests("ValuesTests", ["Values"]),
     tests("ProtocolTests", ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink"]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),

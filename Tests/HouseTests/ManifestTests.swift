@@ -13,6 +13,8 @@ struct Manifest {
     for opening in ["floor(", ".target(", ".systemLibrary(", ".executableTarget("] {
       for range in code.ranges(of: opening) {
         guard let body = Self.bracket(code[range.upperBound...]) else { continue }
+        // What lives beside the program, such as the bodies of the fuzzers, is on no floor.
+        if body.contains("path: \"Fuzz/") { continue }
         let names = Self.quoted(body)
         guard let name = names.first else { continue }
         // Of a system library, what is quoted behind its name are packages.

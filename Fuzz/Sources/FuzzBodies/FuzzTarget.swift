@@ -1,0 +1,90 @@
+/// What is fuzzed, by name: a body takes any bytes, hands them to the parsers and machines of the program, and checks
+/// what must hold for all of them.
+///
+/// The bodies are shared by two programs. `Fuzz/Sources/fuzz` runs them under libFuzzer, which looks for bytes that
+/// break one (`scripts/fuzz`); `Tests/FuzzTests` runs them over the inputs that were kept (`Fuzz/Corpora`), so that what
+/// was found once is found again without a fuzzer. A body asks no clock and draws no lots: the same bytes always give
+/// the same result. It reads the bytes as a list of choices (`Feed`), and says which of the interesting places it
+/// reached (`Marks`), so that a test can tell a corpus that has rotted from one that works.
+public enum FuzzTarget: String, CaseIterable, Sendable {
+  /// Configuration files: the loader, the checker with other ends, and what is printed.
+  case yaml
+  /// Relay requests, responses and datagrams on a stream, in any split.
+  case relay
+  /// GOST's TUN handshake, the client's machine and the server's table.
+  case tun
+  /// GOST's envelope in ICMP echo messages.
+  case icmp
+  /// What two Culverts tell each other.
+  case link
+  /// Reads of a TUN device to segments, packets to merged writes, and the replies to packets that do not fit.
+  case offload
+
+  /// Runs the body and says what it reached; throws when something that must hold does not.
+  @discardableResult
+  public func run(_ bytes: UnsafeRawBufferPointer) throws(Breach) -> Marks {
+    var marks = Marks()
+    switch self {
+    case .yaml: try fuzzYAML(bytes, &marks)
+    case .relay: try fuzzRelay(bytes, &marks)
+    case .tun: try fuzzTun(bytes, &marks)
+    case .icmp: try fuzzICMP(bytes, &marks)
+    case .link: try fuzzLink(bytes, &marks)
+    case .offload: try fuzzOffload(bytes, &marks)
+    }
+    return marks
+  }
+
+  /// Runs the body on a copy in memory of exactly its size.
+  @discardableResult
+  public func run(_ bytes: [UInt8]) throws(Breach) -> Marks {
+    try exactly(bytes) { memory throws(Breach) in try run(UnsafeRawBufferPointer(memory)) }
+  }
+
+  /// The places that the body can reach.
+  public var places: [String] {
+    switch self {
+    case .yaml: YAMLPlace.allCases.map { "\($0)" }
+    case .relay: RelayPlace.allCases.map { "\($0)" }
+    case .tun: TunPlace.allCases.map { "\($0)" }
+    case .icmp: ICMPPlace.allCases.map { "\($0)" }
+    case .link: LinkPlace.allCases.map { "\($0)" }
+    case .offload: OffloadPlace.allCases.map { "\($0)" }
+    }
+  }
+}
+
+/// Something that must hold for all bytes and does not for these.
+public struct Breach: Error, CustomStringConvertible {
+  public let description: String
+}
+
+/// The places that a run reached, as bits in the order of the target's `places`.
+public struct Marks: Sendable {
+  private var bits: UInt64 = 0
+
+  public init() {}
+
+  mutating func reach(_ place: some RawRepresentable<Int>) { bits |= 1 << UInt64(place.rawValue & 63) }
+
+  public mutating func join(_ other: Marks) { bits |= other.bits }
+
+  /// The names among a target's places that were not reached.
+  public func missing(of target: FuzzTarget) -> [String] {
+    target.places.enumerated().filter { bits & 1 << UInt64($0.offset) == 0 }.map(\.element)
+  }
+}
+
+func check(
+  _ isSo: Bool, _ what: @autoclosure () -> String, file: String = #fileID, line: Int = #line
+) throws(Breach) {
+  if !isSo { throw Breach(description: "\(file):\(line): \(what())") }
+}
+
+/// A value that must be there.
+func need<Value>(
+  _ value: Value?, _ what: @autoclosure () -> String, file: String = #fileID, line: Int = #line
+) throws(Breach) -> Value {
+  guard let value else { throw Breach(description: "\(file):\(line): \(what())") }
+  return value
+}
