@@ -55,6 +55,19 @@ extension Tunnels {
       }
     }
 
+    @Test(
+      "Streams of one QUIC connection that are cut short, three times and a hundred times: the next one works",
+      .enabled(if: Machine.aioquic != nil, Machine.aioquicReason))
+    func cutShortStreams() throws {
+      try underAttack(over: .quic, counting: "relay requests") { net in
+        let tool = "\(try #require(Machine.aioquic)) \(Machine.tools)/quic_stranger.py"
+        for count in [3, 100] {
+          let outcome = try net.run("stranger", "\(tool) cut 10.99.0.2 8443 \(count) 10.90.57.\(100 + count)")
+          #expect(outcome.output == "answered\n", "\(count): \(outcome.output)")
+        }
+      }
+    }
+
     @Test("Two hundred clients that begin a request and never end it are sent away, and cost little meanwhile")
     func held() throws {
       let settings = "metadata: {readTimeout: 2s}"

@@ -27,6 +27,21 @@ extension Tunnels {
       }
     }
 
+    @Test(
+      "An other end that ends a QUIC stream without a byte does not speak relay",
+      .enabled(if: Machine.aioquic != nil, Machine.aioquicReason))
+    func closedStream() throws {
+      let net = try Net()
+      defer { net.close() }
+      try net.certificate()
+      let tool = "\(try #require(Machine.aioquic)) \(Machine.tools)/quic_stranger.py"
+      let stranger = try net.start(
+        "server", "\(tool) close 10.99.0.2 8443 \(net.directory)/cert.pem \(net.directory)/key.pem")
+      try #require(stranger.says("ready", within: 5) != nil, net.story)
+      let client = try net.culvert("client", Carrier.quic.client)
+      #expect(client.says("the other end does not speak relay", within: Self.patience) != nil, net.story)
+    }
+
     @Test("An other end that answers in another protocol is said to speak something else")
     func otherProtocol() throws {
       let net = try Net()
@@ -262,15 +277,20 @@ extension Tunnels {
 }
 
 extension Net {
+  /// Makes `cert.pem` and `key.pem` in the net's directory.
+  fileprivate func certificate() throws {
+    try set(
+      "server",
+      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=stranger -days 2 "
+        + "-out \(directory)/cert.pem -keyout \(directory)/key.pem")
+  }
+
   /// A server on host "server" that takes a relay's port and is none.
   fileprivate func stranger(_ way: String, _ carrier: Carrier) throws {
     var certificate = ""
     if carrier == .tls {
+      try self.certificate()
       certificate = "\(directory)/cert.pem \(directory)/key.pem"
-      try set(
-        "server",
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=stranger -days 2 "
-          + "-out \(directory)/cert.pem -keyout \(directory)/key.pem")
     }
     let server = try start("server", "python3 \(Machine.tools)/strangers.py \(way) 10.99.0.2 8443 \(certificate)")
     try #require(server.says("ready", within: 5) != nil, story)

@@ -1,7 +1,7 @@
 /// Which packets take the tunnel, to whom, and from whom they are taken.
 ///
 /// `route`, `routes` and `gw` at both ends, networks behind clients, many clients that speak with each other by their
-/// inner addresses, `p2p`, passphrases, the taking over of an address, and the user's commands around it all.
+/// inner addresses, `p2p`, passphrases and the taking over of an address.
 import Glibc
 import Testing
 
@@ -218,36 +218,6 @@ extension Tunnels {
       #expect(!client.log.contains("exception route"), net.story)
       let sockets = try net.run("client", "ss -Hun").output
       #expect(sockets.contains("%eth0"), "\(sockets)")
-    }
-
-    // MARK: The user's commands
-
-    @Test("preUp, postUp, preDown and postDown run in that order, around the life of the interface")
-    func hooks() throws {
-      let net = try Net()
-      defer { net.close() }
-      let notes = "\(net.directory)/notes"
-      let note = { (phase: String) in
-        "\(phase): [\"echo \(phase) $(ip -br link show dev tun5 2>/dev/null | wc -l) >> \(notes)\"]"
-      }
-      let phases = ["preUp", "postUp", "preDown", "postDown"].map(note).joined(separator: ", ")
-      let server = try net.culvert(
-        "server", Configurations.server(listener: "name: tun5", extra: "metadata: {\(phases)}"))
-      #expect(try shell("cat \(notes)").output == "preUp 0\npostUp 1\n")
-      #expect(server.stop() == .exit(0))
-      #expect(try shell("cat \(notes)").output == "preUp 0\npostUp 1\npreDown 1\npostDown 0\n")
-    }
-
-    @Test("A command that fails is said, and the service goes on")
-    func failingHook() throws {
-      let net = try Net(["host"])
-      defer { net.close() }
-      let server = try net.culvert(
-        "host", Configurations.server(extra: "metadata: {postUp: [\"exit 3\"], preDown: [\"no-such-command-here\"]}"))
-      #expect(server.log.contains("postUp command failed"), "\(server.log)")
-      #expect(server.log.contains("exit=3"), "\(server.log)")
-      #expect(server.stop() == .exit(0))
-      #expect(server.log.contains("preDown command failed"), "\(server.log)")
     }
   }
 }

@@ -25,6 +25,15 @@ enum Machine {
   static let tools = folder(above: 2) + "/Tools"
   static let examples = folder(above: 4) + "/examples"
 
+  /// A Python with aioquic, for a QUIC that shares nothing with ours: `CULVERT_AIOQUIC_PYTHON`, the one that
+  /// `scripts/test` makes, or the system's; `nil` when none of them has it.
+  static let aioquic: String? = [
+    getenv("CULVERT_AIOQUIC_PYTHON").map { String(cString: $0) },
+    folder(above: 4) + "/.build/test-venv/bin/python3", "/usr/bin/python3",
+  ].compactMap { $0 }.first { (try? shell("\($0) -c 'import aioquic'").isGood) ?? false }
+
+  static let aioquicReason = Comment("needs a Python with aioquic (scripts/test makes one, or CULVERT_AIOQUIC_PYTHON)")
+
   private static func folder(above levels: Int) -> String {
     "\(#filePath)".split(separator: "/").dropLast(levels).map { "/\($0)" }.joined()
   }
