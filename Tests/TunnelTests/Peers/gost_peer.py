@@ -532,22 +532,22 @@ def server_name(host, context):
         return host
 
 
-def certificate():
-    """The certificate that GOST makes for itself, as files of PEM: (certificate, key)."""
-    directory = tempfile.mkdtemp(prefix="gost-peer-")
-    paths = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "365",
-         "-subj", "/O=GOST/CN=gost.run", "-addext", "subjectAltName=DNS:gost.run", "-out", paths[0],
-         "-keyout", paths[1]],
-        check=True, stderr=subprocess.DEVNULL)
-    return paths
+def load_certificate(context):
+    """Gives a context the certificate that GOST makes for itself."""
+    with tempfile.TemporaryDirectory(prefix="gost-peer-") as directory:
+        paths = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+             "365", "-subj", "/O=GOST/CN=gost.run", "-addext", "subjectAltName=DNS:gost.run", "-out", paths[0],
+             "-keyout", paths[1]],
+            check=True, stderr=subprocess.DEVNULL)
+        context.load_cert_chain(*paths)
 
 
 def server_tls():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(*certificate())
+    load_certificate(context)
     return context
 
 
@@ -838,15 +838,10 @@ def load_quic():
         def __init__(self, accept):
             self.accept = accept
             self.sessions = {}
-            chain, key = certificate()
-            self.chain = chain, key
-
-        def configuration(self):
-            configuration = QuicConfiguration(
+            self.configuration = QuicConfiguration(
                 is_client=False, alpn_protocols=["h3", "quic/v1"], connection_id_length=4, idle_timeout=30,
                 max_data=786432, max_stream_data=524288, max_datagram_size=QUIC_FIRST_PACKET)
-            configuration.load_cert_chain(*self.chain)
-            return configuration
+            load_certificate(self.configuration)
 
         def receive(self, data, source, send):
             if len(data) > QUIC_BUFFER:
@@ -872,7 +867,7 @@ def load_quic():
                     fault("an Initial with a destination of", len(header.destination_cid), "bytes")
                     return
                 connection = GoConnection(
-                    configuration=self.configuration(), original_destination_connection_id=header.destination_cid)
+                    configuration=self.configuration, original_destination_connection_id=header.destination_cid)
                 session = Session(connection, send, accept=self.accept)
                 self.sessions[header.destination_cid] = session
                 self.sessions[connection.host_cid] = session
