@@ -92,6 +92,8 @@ public struct ListenerConfiguration: Sendable {
 public struct ForwarderConfiguration: Sendable {
   public var nodes: [ForwardNodeConfiguration]
   public var selector: SelectorConfiguration?
+  /// Whether its targets are those of a hop by name, which is not there yet (and was reported).
+  var refersToHop: Bool
   public var span: SourceSpan
 }
 

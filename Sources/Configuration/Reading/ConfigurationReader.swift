@@ -113,7 +113,7 @@ struct ConfigurationReader {
     else { return nil }
     return ForwarderConfiguration(
       nodes: object.list("nodes").compactMap(forwardNode), selector: selector(object.value("selector")),
-      span: node.span)
+      refersToHop: ["hop", "name", "hopGroup"].contains { node[$0]?.isEmpty == false }, span: node.span)
   }
 
   private func forwardNode(_ node: YAMLNode) -> ForwardNodeConfiguration? {
@@ -361,7 +361,8 @@ struct ConfigurationReader {
             help: ["keep one of them"]))
         continue
       }
-      if entry.value.isNull { continue }
+      // For GOST an empty text is one that was not written.
+      if entry.value.isNull || entry.value.scalar?.text.isEmpty == true { continue }
       switch key.availability {
       case .available: break
       case .notYet:

@@ -44,7 +44,7 @@ extension ServiceConfiguration {
   /// A TUN service that sends to a server.
   var isTunClient: Bool { isTun && !(forwarder?.nodes.isEmpty ?? true) }
 
-  var isTunServer: Bool { isTun && forwarder?.nodes.isEmpty ?? true }
+  var isTunServer: Bool { isTun && forwarder.map { $0.nodes.isEmpty && !$0.refersToHop } ?? true }
 
   /// The addresses of a TUN service with their places.
   var nets: [Located<IPPrefix>] {

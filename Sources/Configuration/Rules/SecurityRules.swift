@@ -66,9 +66,13 @@ struct SecurityRules {
 
   private func block(_ tls: TLSConfiguration, of part: PartDescriptor, type: Located<String>, isServer: Bool) {
     guard part.encrypts else {
+      // GOST's own export gives every dialer a block with the server's name: nothing that a user relies on.
+      let isHarmless = tls.certFile == nil && tls.keyFile == nil && tls.caFile == nil && tls.secure?.value != true
+      if isHarmless, tls.optionsSpan == nil, !isServer || tls.serverName == nil { return }
       report.add(
         Diagnostic(
           .tlsWithoutEffect, "a `tls` block has no effect on the \(part.kind.rawValue) `\(type.value)`",
+          isHarmless ? .warning : .error,
           at: .init(type.span, "sends in the clear"), and: [.init(keySpan(tls), "never used")],
           notes: ["GOST ignores the block without a word"],
           fix: type.value == "tcp" && type.span.end - type.span.start == 3

@@ -81,6 +81,16 @@ enum SyntaxAdvice {
         at: SourceSpan(file: file.id, start: start, end: start + 1),
         "not the start of a text", help: ["quote a text that begins with `\(printable(sign))`"])
     }
+    if problem.contains("did not find expected node content"), let colon = bareColon(file, at: offset) {
+      let text = String(decoding: file.slice(colon.start..<colon.end), as: UTF8.self)
+      return fault(
+        "between brackets a text that begins with `:` needs quotes", at: colon, "read as an empty key",
+        fix: .replace(colon, with: "\"\(text)\"", "write `\"\(printable(text))\"`"))
+    }
+    if problem.contains("cannot start any token"), file.slice(here.start..<here.end).first == 0x09 {
+      return fault(
+        "a tab stands where YAML takes only spaces", at: here, "a tab", fix: .replace(here, with: "", "remove it"))
+    }
     if problem.contains("cannot start any token") {
       return fault(
         "`\(printable(String(decoding: file.slice(here.start..<here.end), as: UTF8.self)))` cannot begin a value",
@@ -94,6 +104,15 @@ enum SyntaxAdvice {
     let line = lineSpan(file, at: offset)
     return fault(
       "this is not YAML: \(problem)\(context.map { " \($0)" } ?? "")", at: line.start < line.end ? line : here, "")
+  }
+
+  /// For `{addr: :8421}`, where the parser stopped at the second colon: that colon with what it was to begin.
+  private static func bareColon(_ file: SourceFile, at offset: Int) -> SourceSpan? {
+    guard let line = file.line(file.position(at: offset).line), line.contains(offset),
+      file.bytes[offset] == UInt8(ascii: ":"), file.bytes[line.lowerBound..<offset].last == 0x20
+    else { return nil }
+    let end = file.bytes[offset..<line.upperBound].firstIndex { ",]} ".utf8.contains($0) } ?? line.upperBound
+    return end > offset + 1 ? SourceSpan(file: file.id, start: offset, end: end) : nil
   }
 
   /// A run of tabs in the indentation of the line at the offset or of the one before.
