@@ -132,12 +132,10 @@ extension Tunnels {
     func fullTunnel(_ carrier: Carrier) throws {
       let net = try Net(["client", "router", "server"])
       defer { net.close() }
-      // The node is behind a router; what stands for the internet is an address that only the server has.
-      try net.set("router", "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
-      try net.set("server", "ip addr add 198.51.100.7/32 dev lo && ip addr add 2001:db8:7::7/128 dev lo")
-      try net.set("server", "ip addr add 203.0.113.5/32 dev lo && ip addr add 2001:db8:5::5/128 dev lo")
-      try net.set("router", "ip route add 198.51.100.7 via 10.99.0.3 && ip route add 2001:db8:7::7 via fd00:1::3")
-      try net.set("client", "ip route add default via 10.99.0.2 && ip route add default via fd00:1::2")
+      try net.putServerBehindRouter()
+      // All three are on one link, so the router would tell the client of a shorter way.
+      let redirects = ["ipv4.conf.all", "ipv4.conf.eth0", "ipv6.conf.eth0"].map { "net.\($0).accept_redirects=0" }
+      try net.set("client", "sysctl -qw \(redirects.joined(separator: " "))")
       let before = try net.state("client")
       let node = carrier == .icmp6 ? "2001:db8:7::7" : "198.51.100.7"
       try net.culvert("server", carrier.server)
@@ -171,6 +169,29 @@ extension Tunnels {
         "ip route replace default via 10.99.0.2 && ip -6 route replace default via fd00:1::2 metric 1024")
       #expect(client.stop() == .exit(0), net.story)
       try expectSame(before, net.state("client"))
+    }
+
+    @Test("A way that the kernel only remembers, from a router's redirect, is nobody's route to the node")
+    func redirected() throws {
+      let net = try Net(["client", "router", "server"])
+      defer { net.close() }
+      try net.putServerBehindRouter()
+      try net.culvert("server", Carrier.quic.server)
+      let client = try net.culvert(
+        "client", Configurations.client(over: .quic, listener: "route: 0.0.0.0/0", node: "198.51.100.7:8443"))
+      let flow = try Flow(net, from: "client", to: "203.0.113.5")
+      // The router tells the client to send to the server directly; the kernel keeps that beside the routes.
+      let told = eventually(within: 10, every: 0.1) {
+        (try? net.run("client", "ping -n -c 1 -W 0.1 198.51.100.7; ip route get 198.51.100.7").output)?
+          .contains("redirected") ?? false
+      }
+      try #require(told != nil, net.story)
+      // Any change makes the exception look at the routes again.
+      try net.set("client", "ip addr add 192.0.2.1/32 dev lo")
+      usleep(600_000)
+      #expect(try net.run("client", "ip route show 198.51.100.7").output.contains("via 10.99.0.2"), net.story)
+      #expect(!client.log.contains("exception route moved"), net.story)
+      #expect(recoveries(of: [flow], within: 2) != [nil], net.story)
     }
 
     @Test("A tunnel that could reach its node only through itself says so instead of swallowing itself")
@@ -219,5 +240,17 @@ extension Tunnels {
       let sockets = try net.run("client", "ss -Hun").output
       #expect(sockets.contains("%eth0"), "\(sockets)")
     }
+  }
+}
+
+extension Net {
+  /// Gives the server an address for the node and one that stands for the internet, which the client reaches only by
+  /// the router.
+  fileprivate func putServerBehindRouter() throws {
+    try set("router", "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+    try set("server", "ip addr add 198.51.100.7/32 dev lo && ip addr add 2001:db8:7::7/128 dev lo")
+    try set("server", "ip addr add 203.0.113.5/32 dev lo && ip addr add 2001:db8:5::5/128 dev lo")
+    try set("router", "ip route add 198.51.100.7 via 10.99.0.3 && ip route add 2001:db8:7::7 via fd00:1::3")
+    try set("client", "ip route add default via 10.99.0.2 && ip route add default via fd00:1::2")
   }
 }

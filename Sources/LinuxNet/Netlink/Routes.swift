@@ -131,11 +131,17 @@ extension NetlinkSocket {
   }
 
   /// The routes of a family, of one table or of all.
+  ///
+  /// What the kernel only remembers beside them, a router's redirect or a path MTU, is dumped as a host route with the
+  /// flag "cloned" (Linux 5.3 and later). It is nobody's route, ends with the route that it hangs on, and is left out.
   public func routes(_ family: AddressFamily, table: UInt32? = nil) throws(NetlinkError) -> [Route] {
     var message = NetlinkMessage(type: UInt16(RTM_GETROUTE), flags: UInt16(NLM_F_DUMP))
     message.appendRouteHeader(family: family, length: 0, table: 0, origin: 0, scope: 0, kind: 0, flags: 0)
     return try dump(message, attempt: "list \(family) routes")
-      .compactMap { $0.type == RTM_NEWROUTE ? Route($0) : nil }
+      .filter {
+        $0.type == RTM_NEWROUTE && ($0.payload.number(at: 8, as: UInt32.self) ?? 0) & UInt32(RTM_F_CLONED) == 0
+      }
+      .compactMap { Route($0) }
       .filter { table == nil || $0.table == table }
   }
 
