@@ -87,7 +87,9 @@ enum SyntaxAdvice {
         "between brackets a text that begins with `:` needs quotes", at: colon, "read as an empty key",
         fix: .replace(colon, with: "\"\(text)\"", "write `\"\(printable(text))\"`"))
     }
-    if problem.contains("cannot start any token"), file.slice(here.start..<here.end).first == 0x09 {
+    if problem.contains("cannot start any token") || problem.contains("tab character"),
+      file.slice(here.start..<here.end).first == 0x09
+    {
       return fault(
         "a tab stands where YAML takes only spaces", at: here, "a tab", fix: .replace(here, with: "", "remove it"))
     }
