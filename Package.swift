@@ -36,6 +36,7 @@ let package = Package(
     floor("ICMPEnvelope", ["Values"]),
     floor("PacketOffload", ["Values"]),
     floor("CulvertLink", ["Values"]),
+    floor("FairQueue", ["Values"]),
     // plan
     floor("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
@@ -92,6 +93,7 @@ let package = Package(
     tests("ValuesTests", ["Values"]),
     tests("ProtocolTests", ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink"]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
+    tests("FairQueueTests", ["Values", "FairQueue"]),
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
     tests("LinuxTests", ["Values", "Configuration", "LinuxIO", "LinuxNet", "Lab", "CLinux"]),
     tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"], exclude: ["Interop"]),

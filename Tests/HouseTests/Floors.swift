@@ -47,6 +47,7 @@ struct Module {
     Module(name: "ICMPEnvelope", floor: .protocols),
     Module(name: "PacketOffload", floor: .protocols),
     Module(name: "CulvertLink", floor: .protocols),
+    Module(name: "FairQueue", floor: .protocols),
     Module(name: "PartDescriptors", floor: .plan),
     Module(name: "Configuration", floor: .plan, also: ["PartDescriptors"], libraries: ["CYAML"]),
     Module(name: "CYAML", floor: .plan),
