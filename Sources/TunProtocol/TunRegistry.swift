@@ -149,8 +149,10 @@ public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
 
   /// Whether a packet with this source may come from this client; notes that the client is alive.
   public mutating func admit(source: IPAddress, from key: Key, at now: Instant) -> Drop? {
-    guard clients[key] != nil else { return .unknownSender }
-    clients[key]?.lastHeard = now
+    guard var client = clients[key] else { return .unknownSender }
+    // Written back whole: to change it in place, a dictionary allocates three times, and this is the packet path.
+    client.lastHeard = now
+    clients[key] = client
     if pointToPoint || holders[source] == key { return nil }
     if let gateway = routes.lookup(source), holders[gateway] == key { return nil }
     return .foreignSource

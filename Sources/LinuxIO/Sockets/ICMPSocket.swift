@@ -132,7 +132,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
       }
       deliver(Int(count))
     }
-    loop.later { [weak self] in self?.readRounds() }
+    loop.readAgain(self)
   }
 
   /// Hands over the messages just read, consecutive ones of one sender together.

@@ -93,7 +93,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
         continue
       }
     }
-    loop.later { [weak self] in self?.readRounds() }
+    loop.readAgain(self)
   }
 
   private func deliver(_ message: culvert_received, at offset: Int) {

@@ -53,6 +53,8 @@ public final class TCPStream: ByteStream, DescriptorHandler {
   deinit { close() }
 
   public func descriptorReady(_ readiness: EventLoop.Readiness) {
+    // Closed since it asked to be told again.
+    guard !isClosed else { return }
     if let completion = connecting {
       let code = culvert_get_error(descriptor)
       guard code != 0 || readiness.contains(.writable) else { return }
@@ -113,12 +115,7 @@ public final class TCPStream: ByteStream, DescriptorHandler {
     return written
   }
 
-  public func readLater() {
-    loop.later { [weak self] in
-      guard let self, !self.isClosed else { return }
-      self.observer?.streamReadable(self)
-    }
-  }
+  public func readLater() { loop.readAgain(self) }
 
   public func finish() {
     guard !isClosed else { return }

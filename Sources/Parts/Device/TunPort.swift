@@ -70,12 +70,7 @@ public final class TunPort: DescriptorHandler {
   }
 
   /// Asks for `tunReadable` again at the end of the turn, for an owner that stopped before the device was empty.
-  public func readLater() {
-    loop.later { [weak self] in
-      guard let self else { return }
-      self.owner?.tunReadable(self)
-    }
-  }
+  public func readLater() { loop.readAgain(self) }
 
   /// Hands packets to the kernel, merged where they belong together. A full or downed device drops them, as any
   /// interface does.
