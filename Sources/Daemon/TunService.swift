@@ -243,6 +243,7 @@ final class TunService: RunningService, DialGuardian {
     switch end {
     case .client(let client):
       list.append(("packets", "\(client.sentPackets) out, \(client.receivedPackets) in"))
+      if client.malformed > 0 { list.append(("dropped", "malformed \(client.malformed)")) }
     case .server(let server):
       list.append(("packets", "\(server.sentPackets) out, \(server.receivedPackets) in"))
       let drops = TunRegistry<Endpoint>.Drop.allCases.filter { server.drops[$0.rawValue] > 0 }

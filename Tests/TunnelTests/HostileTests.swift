@@ -25,6 +25,23 @@ extension Tunnels {
       }
     }
 
+    @Test("A server that sends a client noise instead of packets")
+    func noiseFromServer() throws {
+      let net = try Net()
+      defer { net.close() }
+      let server = try net.start("server", "\(Self.hostile) server 10.99.0.2 8421 3000")
+      try #require(server.says("ready", within: 5) != nil, net.story)
+      let client = try net.culvert("client", Carrier.udp.client)
+      try #require(client.says("tunnel is up", within: 5) != nil, net.story)
+      try #require(server.says("3000", within: 10) != nil, net.story)
+      #expect(client.isAlive, net.story)
+      let path = try client.path("--json")
+      let counted = try #require(path.firstMatch(of: /"dropped":"malformed (\d+)"/)?.output.1, "\(path)")
+      #expect(Int(counted) ?? 0 > 1000, "\(path)")
+      #expect(client.log.split(separator: "\n").count < 10, net.story)
+      #expect(client.stop() == .exit(0), net.story)
+    }
+
     @Test("Initials that are none, and other long and short headers, to a QUIC listener's port")
     func datagramsToQUIC() throws {
       try underAttack(over: .quic, counting: "QUIC packets") { net in
@@ -37,9 +54,9 @@ extension Tunnels {
       arguments: [Carrier.udp, .quic, .icmp6])
     func ownPackets(_ carrier: Carrier) throws {
       try underAttack(over: carrier) { net in
-        let replay = try net.start("client", "\(Self.hostile) replay eth0 2.5")
+        let replay = try net.start("client", "\(Self.hostile) replay eth0 1.5")
         try #require(replay.says("listening", within: 5) != nil, net.story)
-        try net.run("client", "timeout 2 ping -n -q -i 0.002 -s 1000 \(Configurations.inner4)")
+        try net.run("client", "timeout 1.2 ping -n -q -i 0.002 -s 1000 \(Configurations.inner4)")
         #expect(replay.wait(within: 5) == .exit(0), net.story)
         let count = try #require(replay.lines.last.flatMap { Int($0) }, net.story)
         #expect(count > 500, "that many packets were bent: \(net.story)")

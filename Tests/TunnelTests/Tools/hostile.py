@@ -2,6 +2,7 @@
 
   hostile.py echo ADDRESS COUNT            broken ICMP or ICMPv6 echo messages, by the family of ADDRESS
   hostile.py datagrams ADDRESS PORT COUNT  broken UDP datagrams: handshakes, IP packets, QUIC, noise
+  hostile.py server ADDRESS PORT COUNT     answers a TUN client's announcement, then sends it broken datagrams
   hostile.py replay INTERFACE SECONDS      listens to the frames that leave, and sends each again, cut and bent
   hostile.py cut ADDRESS PORT COUNT [tls]  relay requests that end too early, one connection each
   hostile.py hold ADDRESS PORT COUNT SECONDS   relay requests that never end, all at once
@@ -110,6 +111,22 @@ def datagrams(address, port, count):
         except OSError:
             pass
     return len(messages)
+
+
+def server(address, port, count):
+    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listener.bind((address, port))
+    print("ready", flush=True)
+    _, client = listener.recvfrom(2048)
+    answer = b"GOST" + ipaddress.ip_address("::ffff:10.99.0.1").packed
+    listener.sendto(answer, client)
+    time.sleep(0.1)
+    for number in range(count):
+        message = numbers.choice([noise(1400), b"GOST" + noise(15), b"GOST" + noise(100), answer[: number % 20], b"E"])
+        listener.sendto(message, client)
+        if number % 50 == 0:
+            time.sleep(0.002)
+    return count
 
 
 def bend(payload):
@@ -235,6 +252,8 @@ if __name__ == "__main__":
         done = echo(words[0], int(words[1]))
     elif what == "datagrams":
         done = datagrams(words[0], int(words[1]), int(words[2]))
+    elif what == "server":
+        done = server(words[0], int(words[1]), int(words[2]))
     elif what == "replay":
         done = replay(words[0], float(words[1]))
     elif what == "cut":
