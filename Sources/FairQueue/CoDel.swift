@@ -65,7 +65,7 @@ struct CoDel {
     return true
   }
 
-  /// The time from the signal `count` to the next (RFC 8289, section 5.4: the control law).
+  /// The time from the signal `count` to the next (RFC 8289, section 5.6: the control law).
   private static func spacing(_ count: UInt32, _ interval: TimeSpan) -> TimeSpan {
     // 9e18 is less than the largest number that fits, to which the longest interval would be rounded up and trap.
     TimeSpan(nanoseconds: Int64(min(Double(interval.nanoseconds) / Double(count).squareRoot(), 9e18)))

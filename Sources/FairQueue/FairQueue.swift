@@ -13,8 +13,9 @@ import Values
 ///    turns, a quantum each (RFC 8290, section 4.2).
 /// 3. On its way out every packet is judged by its flow's CoDel (RFC 8289): when packets have stayed above `target`
 ///    for an `interval`, one is dropped, or marked if it says that its sender understands, and then more and more
-///    often until the standing queue is gone. ECT(1) is marked as soon as a packet has stayed above the target, since
-///    its senders expect many gentle marks (RFC 9331, section 5.2); it is never dropped where ECT(0) would be marked.
+///    often until the standing queue is gone. ECT(1) is marked as soon as a packet has stayed above the target (RFC
+///    8290, section 5.2.7), since its senders expect many gentle marks (RFC 9331, section 5.2); it is never dropped
+///    where ECT(0) would be marked.
 /// 4. When all packets together reach `limit`, the oldest packet of the fattest flow goes (see `BacklogIndex`).
 ///
 /// The quantum trades the wait of a flow that is just above "sparse" (up to a quantum for each bulk flow) against runs
@@ -73,7 +74,7 @@ public struct FairQueue: ~Copyable {
   private var charged = 0
   private var quantum: Int
 
-  /// A packet of the usual size: a backlog that is no larger is not a queue (RFC 8289, section 4.2).
+  /// A packet of the usual size: a backlog that is no larger is not a queue (RFC 8289, section 5.6).
   static let usualPacket = 1_514
   /// What IP can say without jumbograms: IPv6's fixed header and 65,535 bytes.
   static let maximumPacket = 65_575
