@@ -91,6 +91,10 @@ static inline ngtcp2_ssize culvert_write_stream(ngtcp2_conn *conn, ngtcp2_path *
   return ngtcp2_conn_writev_stream(conn, path, info, dest, room, taken, flags, stream, vectors, count, ts);
 }
 
+static inline void culvert_conn_stat(ngtcp2_conn *conn, ngtcp2_conn_stat *stat) {
+  ngtcp2_conn_get_conn_stat(conn, stat);
+}
+
 static inline ngtcp2_ssize culvert_write_datagram(ngtcp2_conn *conn, ngtcp2_path *path, ngtcp2_pkt_info *info,
                                                   uint8_t *dest, size_t room, int *accepted, uint32_t flags,
                                                   const ngtcp2_vec *vectors, size_t count, ngtcp2_tstamp ts) {

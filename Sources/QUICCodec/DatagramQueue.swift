@@ -7,7 +7,8 @@ struct DatagramQueue: ~Copyable {
   private let capacity: Int
   private var head = 0
   private var tail = 0
-  private var used = 0
+  /// Bytes of the ring that are taken.
+  private(set) var used = 0
   private(set) var count = 0
 
   private static let wrap = UInt32.max

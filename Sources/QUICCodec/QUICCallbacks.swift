@@ -153,7 +153,7 @@ extension QUICConnection {
     stream.send.drop(to: min(offset, stream.sent), pool: pool)
     // Not for every packet's worth of room: a writer is woken for a quarter of the buffer, or when it is empty.
     guard stream.writerWaits, !stream.writableQueued,
-      stream.send.count == 0 || settings.sendBuffer - stream.send.count >= settings.sendBuffer / 4
+      stream.send.count == 0 || room(of: stream) >= settings.sendBuffer / 4
     else { return }
     stream.writerWaits = false
     stream.writableQueued = true

@@ -25,8 +25,7 @@ extension QUICConnection {
   /// `.streamWritable` follows. Takes nothing of a stream that is finished, reset, stopped or unknown.
   public func write(_ id: Int64, _ bytes: UnsafeRawBufferPointer) -> Int {
     guard conn != nil, let stream = streams[id], !stream.sendClosed, !stream.finishRequested else { return 0 }
-    let room = max(0, settings.sendBuffer - stream.send.count)
-    let taken = min(room, bytes.count)
+    let taken = min(room(of: stream), bytes.count)
     if taken < bytes.count { stream.writerWaits = true }
     guard taken > 0 else { return 0 }
     stream.send.append(UnsafeRawBufferPointer(rebasing: bytes[..<taken]), pool: pool)
@@ -37,7 +36,18 @@ extension QUICConnection {
   /// How many bytes `write` would take now.
   public func writableCount(_ id: Int64) -> Int {
     guard conn != nil, let stream = streams[id], !stream.sendClosed, !stream.finishRequested else { return 0 }
-    return max(0, settings.sendBuffer - stream.send.count)
+    return room(of: stream)
+  }
+
+  func room(of stream: QUICStream) -> Int { max(0, settings.sendBuffer - stream.send.count) }
+
+  /// What leaves within a time at the present rate: the congestion window crosses in a round trip.
+  private func bytes(in time: TimeSpan) -> Int {
+    guard let conn else { return 0 }
+    var stat = ngtcp2_conn_stat()
+    culvert_conn_stat(conn, &stat)
+    let roundTrip = max(stat.smoothed_rtt, 1_000)
+    return Int(min(Double(stat.cwnd) * Double(time.nanoseconds) / Double(roundTrip), 1e9))
   }
 
   /// Says that nothing follows what was written.
@@ -138,6 +148,23 @@ extension QUICConnection {
     guard let limit = maximumDatagramSize, bytes.count <= limit, outgoingDatagrams.append(bytes) else { return false }
     host?.touch(self)
     return true
+  }
+
+  /// Whether more datagrams wait than leave within `datagramDelay` at the present rate. A sender that hears so stops;
+  /// `.datagramsSendable` follows.
+  public func datagramsAreMany() -> Bool {
+    guard outgoingDatagrams.used > datagramAllowance else { return false }
+    datagramSenderWaits = true
+    return true
+  }
+
+  /// How long a datagram should wait for its turn at the most.
+  static let datagramDelay = TimeSpan.milliseconds(3)
+
+  /// Bytes that leave within `datagramDelay`: the congestion window crosses in a round trip. Never less than a few
+  /// packets, never more than half the ring, so that a batch always fits behind what waits.
+  var datagramAllowance: Int {
+    min(max(bytes(in: Self.datagramDelay), 16 << 10), settings.datagramQueue / 2)
   }
 
   /// The oldest datagram that came, and its length; `nil` when there is none. One that is larger than the buffer is

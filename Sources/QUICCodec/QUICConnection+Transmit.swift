@@ -39,7 +39,8 @@ extension QUICConnection {
         segment = written
         ecn = info.ecn
         used = written
-        if written != usual { break }
+        // A short packet ends the run, but datagrams have a size of their own and come in flights of it.
+        if written != usual, !streamsGoFirst { break }
       } else if written > segment || info.ecn != ecn || ngtcp2_path_eq(firstPath.path, nextPath.path) == 0 {
         hold(base + used, written, path, info.ecn)
         break
@@ -49,6 +50,10 @@ extension QUICConnection {
       }
     }
     if let conn = self.conn { ngtcp2_conn_update_pkt_tx_time(conn, ts) }
+    if datagramSenderWaits, outgoingDatagrams.used <= datagramAllowance / 2 {
+      datagramSenderWaits = false
+      post(.datagramsSendable)
+    }
     guard used > 0, let ends = firstPath.endpoints else { return self.conn == nil ? lastWords(buffer) : nil }
     return QUICTransmit(
       length: used, segmentSize: segment, local: ends.local, remote: ends.remote, ecn: UInt8(truncatingIfNeeded: ecn))
@@ -60,18 +65,23 @@ extension QUICConnection {
     _ room: Int, _ ts: UInt64
   ) -> Int {
     let bytes = target.assumingMemoryBound(to: UInt8.self)
+    let streamsFirst = streamsGoFirst && !ready.isEmpty
+    streamsGoFirst = false
     if state == .connected {
-      while !outgoingDatagrams.isEmpty, let datagram = outgoingDatagrams.first() {
+      while !streamsFirst, !outgoingDatagrams.isEmpty, let datagram = outgoingDatagrams.first() {
         var vector = ngtcp2_vec(base: Self.mutable(datagram.baseAddress), len: datagram.count)
         var accepted: Int32 = 0
         // The library asserts that a vector is not empty.
         let count = datagram.count > 0 ? 1 : 0
+        // A packet that cannot hold a second one of the kind is complete at once.
+        let flags = 2 * datagram.count < room ? NGTCP2_WRITE_DATAGRAM_FLAG_MORE : 0
         let written = culvert_write_datagram(
-          conn, path.path, &info, bytes, room, &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, &vector, count, ts)
+          conn, path.path, &info, bytes, room, &accepted, flags, &vector, count, ts)
         // A packet may go out without the datagram, which is then tried again in the next.
         let refused = written == Int(NGTCP2_ERR_INVALID_STATE) || written == Int(NGTCP2_ERR_INVALID_ARGUMENT)
         let hopeless = written == 0 && datagram.count > (maximumDatagramSize ?? 0)
         if accepted != 0 || refused || hopeless { outgoingDatagrams.removeFirst() }
+        if accepted != 0 { streamsGoFirst = true }
         if written == Int(NGTCP2_ERR_WRITE_MORE) || refused || hopeless { continue }
         return written
       }

@@ -67,6 +67,10 @@ public final class QUICConnection {
   private var firstEvent = 0
   var streamLimitReached = false
   var datagramEventQueued = false
+  /// A sender was told to wait until few datagrams are left.
+  var datagramSenderWaits = false
+  /// The last packet carried datagrams, so streams go first in the next: neither starves the other.
+  var streamsGoFirst = false
 
   private var latest: UInt64 = 1
   /// Set by callbacks: which path is in use has to be looked at again.

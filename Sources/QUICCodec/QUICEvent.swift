@@ -21,6 +21,8 @@ public enum QUICEvent: Sendable, Equatable {
   case streamsAvailable
   /// `receiveDatagram` has something.
   case datagramReadable
+  /// The datagrams that waited have left, after `datagramsAreMany` said that they were too many.
+  case datagramsSendable
   /// The packets take another path now: the client's address changed, or ours did.
   case pathChanged(local: Endpoint, remote: Endpoint)
   /// The last event of a connection.

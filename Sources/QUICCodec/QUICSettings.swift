@@ -54,7 +54,7 @@ public struct QUICSettings: Sendable {
     maximumConnectionWindow = 15 << 20
     sendBuffer = 4 << 20
     maximumDatagramFrame = 65_535
-    datagramQueue = 256 << 10
+    datagramQueue = 512 << 10
     maximumPacket = 1452
     pathMTUDiscovery = true
     congestionControl = .cubic

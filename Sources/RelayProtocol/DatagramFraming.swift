@@ -24,6 +24,15 @@ public enum DatagramFraming {
     return (batch.slot(first).offset &- headroom)..<batch.end
   }
 
+  /// Writes one packet's length field and returns its frame's bytes.
+  public static func frame(_ batch: inout PacketBatch, at index: Int) -> Range<Int> {
+    precondition(batch.headroom == headroom)
+    let slot = batch.slot(index)
+    batch.storage.storeBytes(
+      of: UInt16(truncatingIfNeeded: slot.length).bigEndian, toByteOffset: slot.offset &- headroom, as: UInt16.self)
+    return (slot.offset &- headroom)..<(slot.offset &+ slot.length)
+  }
+
   /// Finds the whole frames in `filled` bytes at the start of the batch's storage and adds a slot for each. Returns
   /// the bytes consumed: what lies behind them is the beginning of the next frame. Empty frames are skipped.
   public static func scan(_ batch: inout PacketBatch, filled: Int) -> Int {

@@ -375,6 +375,54 @@ struct QUICStreamTests {
     #expect(server.droppedDatagrams == UInt64(taken) - 65)
   }
 
+  @Test("a sender that brings datagrams faster than the path is told to wait, and when to go on")
+  func datagramBackpressure() throws {
+    let (wire, client, server) = try connected()
+    wire.conditions.rate = 1_000_000
+    var received = 0
+    wire.onServer = { connection, event in
+      if event == .datagramReadable { while connection.receiveDatagram() != nil { received += 1 } }
+    }
+    var sent = 0
+    func fill() { while !client.datagramsAreMany(), client.sendDatagram(.pattern(1000)) { sent += 1 } }
+    fill()
+    #expect(sent < 60, "a fresh connection holds a few packets only")
+    wire.onClient = { _, event in if event == .datagramsSendable { fill() } }
+    wire.run(for: .seconds(10))
+    // At a megabyte a second, the pump that waits for its turns still fills the path.
+    #expect(received > 7_500, "\(received) of \(sent)")
+    #expect(server.droppedDatagrams == 0)
+  }
+
+  @Test("a stream and datagrams that both have more than the path takes share it")
+  func fairDatagrams() throws {
+    let (wire, client, _) = try connected()
+    wire.conditions.rate = 1_000_000
+    let id = try client.openStream()
+    var streamBytes = 0
+    var datagramBytes = 0
+    wire.onServer = { connection, event in
+      switch event {
+      case .datagramReadable: while let datagram = connection.receiveDatagram() { datagramBytes += datagram.count }
+      case .streamReadable(let id): streamBytes += connection.readAll(id).bytes.count
+      default: break
+      }
+    }
+    func fill() {
+      while !client.datagramsAreMany(), client.sendDatagram(.pattern(1000)) {}
+      while client.write(id, .pattern(16 << 10)) > 0 {}
+    }
+    wire.onClient = { _, event in
+      switch event {
+      case .datagramsSendable, .streamWritable: fill()
+      default: break
+      }
+    }
+    fill()
+    wire.run(for: .seconds(5))
+    #expect(streamBytes > 1_000_000 && datagramBytes > 1_000_000, "\(streamBytes) and \(datagramBytes)")
+  }
+
   @Test("datagrams are refused where the other end takes none")
   func datagramsOff() throws {
     var settings = QUICSettings.listener

@@ -9,6 +9,10 @@ public protocol DatagramCarrier: AnyObject {
   /// Bytes that the carrier writes in front of each packet, in place.
   var headroom: Int { get }
 
+  /// The largest packet that crosses without waiting for others, in bytes; `nil` when any size is the same. The pump
+  /// lowers the segments that TCP flows announce to it.
+  var packetLimit: Int? { get }
+
   /// Takes the whole batch. False means that no more should come until `carrierWritable`: the pump stops reading the
   /// device, and the kernel's own queue does what it does when a link is full.
   func send(_ batch: inout PacketBatch) -> Bool
@@ -34,6 +38,10 @@ public protocol DatagramReceiver: AnyObject {
   func carrierReceived(_ batch: inout PacketBatch, from carrier: any DatagramCarrier)
   func carrierWritable(_ carrier: any DatagramCarrier)
   func carrierFailed(_ carrier: any DatagramCarrier, _ failure: TransportFailure)
+}
+
+extension DatagramCarrier {
+  public var packetLimit: Int? { nil }
 }
 
 /// Datagrams on a connected UDP socket.

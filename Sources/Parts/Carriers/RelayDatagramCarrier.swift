@@ -7,11 +7,12 @@ import Values
 /// The request leaves at once, with the first packets if there are any, and nothing waits for the response: a server
 /// without `nodelay` sends it with its first data only (`RelayMessage`). A response that is not "ok" or not a response
 /// ends the carrier with what it says.
-public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
+public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver, DatagramLaneObserver {
   private let stream: any ByteStream
   private let loop: EventLoop
   private let ownLegs: () -> [Leg]
   private let notice: () -> String?
+  private let lane: (any DatagramLane)?
   private var writer: StreamWriter
   private var reader = PacketBatch(capacity: 256 * 1024, maximumCount: 1024, headroom: 0)
   private var filled = 0
@@ -36,7 +37,9 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
     ownLegs = legs
     self.notice = notice
     writer = StreamWriter(stream: stream)
+    lane = stream as? any DatagramLane
     stream.observer = self
+    lane?.laneObserver = self
     request.withUnsafeBytes { _ = writer.write($0) }
     loop.later { [weak self] in
       guard let self, !self.isClosed else { return }
@@ -48,8 +51,35 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
 
   public func send(_ batch: inout PacketBatch) -> Bool {
     guard !isClosed else { return true }
+    if isOpen, let lane, let limit = lane.maximumLanePacket {
+      sendOnLane(&batch, lane, limit)
+      return !lane.laneIsFull() && writer.pendingBytes == 0
+    }
     let range = DatagramFraming.frame(&batch)
     return writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(batch.storage)[range]))
+  }
+
+  public var packetLimit: Int? { isOpen ? lane?.maximumLanePacket : nil }
+
+  /// Packets that fit leave on the lane, the others on the stream, in runs.
+  private func sendOnLane(_ batch: inout PacketBatch, _ lane: any DatagramLane, _ limit: Int) {
+    for index in 0..<batch.count {
+      let packet = batch[index]
+      if packet.count <= limit, lane.sendOnLane(packet) { continue }
+      let framed = DatagramFraming.frame(&batch, at: index)
+      _ = writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(batch.storage)[framed]))
+    }
+  }
+
+  // MARK: The lane
+
+  func laneReceived(_ batch: inout PacketBatch) {
+    guard !isClosed else { return }
+    receiver?.carrierReceived(&batch, from: self)
+  }
+
+  func laneWritable() {
+    if !isClosed, writer.pendingBytes == 0 { receiver?.carrierWritable(self) }
   }
 
   public func close() {
@@ -60,7 +90,7 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver {
   }
 
   public func streamWritable(_ stream: any ByteStream) {
-    if writer.drain() { receiver?.carrierWritable(self) }
+    if writer.drain(), lane?.laneIsFull() != true { receiver?.carrierWritable(self) }
   }
 
   public func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { cutShort(failure) }

@@ -62,7 +62,7 @@ public final class RelayHandler {
 }
 
 /// One stream of a client, from its request to its end.
-private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
+private final class RelaySession: ByteStreamObserver, DatagramSocketHandler, DatagramLaneObserver {
   private enum State {
     case reading
     case resolving
@@ -72,6 +72,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
 
   private unowned let handler: RelayHandler
   private let stream: any ByteStream
+  private let lane: (any DatagramLane)?
   private let report: ClientReport
   private var state = State.reading
   private var writer: StreamWriter
@@ -86,6 +87,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
   init(handler: RelayHandler, stream: any ByteStream, report: ClientReport) {
     self.handler = handler
     self.stream = stream
+    lane = stream as? any DatagramLane
     self.report = report
     writer = StreamWriter(stream: stream)
     frames = PacketBatchBox(capacity: 256 * 1024, maximumCount: 512, headroom: DatagramFraming.headroom)
@@ -94,6 +96,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
 
   func start() {
     stream.observer = self
+    lane?.laneObserver = self
     timer = handler.loop.makeTimer { [weak self] in
       guard let self else { return }
       self.handler.complain(
@@ -310,15 +313,44 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler {
     filled = rest
   }
 
+  // MARK: From the client's lane
+
+  func laneReceived(_ batch: inout PacketBatch) {
+    guard case .joined(let socket) = state else { return }
+    let storage = UnsafeRawBufferPointer(batch.storage)
+    var index = 0
+    while index < batch.count {
+      let run = batch.equalRun(from: index, limit: 64, byteLimit: 65_000)
+      let first = batch.slot(index)
+      let last = batch.slot(index + run - 1)
+      let bytes = UnsafeRawBufferPointer(rebasing: storage[first.offset..<(last.offset + last.length)])
+      _ = socket.send(bytes, segment: first.length, to: nil, from: nil, ecn: 0)
+      index += run
+    }
+  }
+
+  func laneWritable() {}
+
   // MARK: From the target
 
   func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
     // A client that does not read loses datagrams, as on any full link; the stream's own buffer is the queue.
     guard writer.pendingBytes == 0 else { return }
+    let limit = lane?.maximumLanePacket
+    if limit != nil, lane?.laneIsFull() == true { return }
     var index = 0
     while index < batch.count {
       frames.batch.removeAll()
       while index < batch.count, frames.batch.append(copying: UnsafeRawBufferPointer(batch[index])) { index += 1 }
+      if let lane, let limit {
+        for slot in 0..<frames.batch.count {
+          let packet = frames.batch[slot]
+          if packet.count <= limit, lane.sendOnLane(packet) { continue }
+          let framed = DatagramFraming.frame(&frames.batch, at: slot)
+          _ = writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(frames.batch.storage)[framed]))
+        }
+        continue
+      }
       let range = DatagramFraming.frame(&frames.batch)
       guard !range.isEmpty,
         writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(frames.batch.storage)[range]))

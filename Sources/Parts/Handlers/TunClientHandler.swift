@@ -208,6 +208,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
       box.batch.removeAll()
       let more = port.read(into: &box.batch)
       if !box.batch.isEmpty, let carrier {
+        clampSegments(of: &box.batch)
         sentPackets &+= UInt64(box.batch.count)
         sentBytes &+= UInt64(box.batch.end)
         machine.handle(.sent, at: loop.now)
@@ -248,11 +249,18 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
       }
     }
     if !batch.isEmpty {
+      clampSegments(of: &batch)
       receivedPackets &+= UInt64(batch.count)
       machine.handle(.heard, at: loop.now)
       port.write(&batch)
     }
     if control { settle() } else { machineTimer?.arm(at: machine.nextDeadline()?.0) }
+  }
+
+  /// What TCP flows announce in either direction is lowered to what the carrier carries without waiting.
+  private func clampSegments(of batch: inout PacketBatch) {
+    guard let limit = carrier?.packetLimit, limit < port.device.mtu else { return }
+    for index in 0..<batch.count where batch[index].count < 128 { MSSClamp.clamp(batch[index], mtu: limit) }
   }
 
   public func carrierFailed(_ carrier: any DatagramCarrier, _ failure: TransportFailure) {

@@ -11,6 +11,7 @@ final class QUICByteStream: ByteStream {
   private var isClosed = false
   private var didFinish = false
   weak var observer: (any ByteStreamObserver)?
+  weak var laneObserver: (any DatagramLaneObserver)?
 
   init(session: QUICSession, id: Int64, loop: EventLoop) {
     self.session = session

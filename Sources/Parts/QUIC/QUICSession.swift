@@ -14,6 +14,10 @@ final class QUICSession {
   private var streams: [Int64: QUICByteStream] = [:]
   private var link: QUICLink?
   private(set) var isOver = false
+  /// What came on the lane for one stream, on its way up; made with the first datagram.
+  private var laneBatch: PacketBatchBox?
+  /// Datagrams that belonged to no stream.
+  private(set) var strayDatagrams: UInt64 = 0
   /// The last packet's receipt, or the socket's before there was one.
   var receipt: Receipt
 
@@ -58,7 +62,10 @@ final class QUICSession {
     case .streamWritable(let id), .streamStopped(let id):
       if let stream = streams[id] { stream.observer?.streamWritable(stream) }
     case .streamClosed(let id): streams[id] = nil
-    case .streamsAvailable, .datagramReadable, .pathChanged: break
+    case .datagramReadable: readLane()
+    case .datagramsSendable:
+      for stream in streams.values { stream.laneObserver?.laneWritable() }
+    case .streamsAvailable, .pathChanged: break
     case .closed(let reason): end(reason)
     }
   }
@@ -84,6 +91,35 @@ final class QUICSession {
   }
 
   func forget(_ id: Int64) { streams[id] = nil }
+
+  // MARK: The lane
+
+  /// Hands up what waits, as batches of one stream each.
+  private func readLane() {
+    let box = laneBatch ?? PacketBatchBox(capacity: 192 * 1024, maximumCount: 256, headroom: 0)
+    laneBatch = box
+    box.batch.removeAll()
+    var current: Int64 = -1
+    while !isOver, let frame = connection.peekDatagram() {
+      guard let (id, packet) = QUICByteStream.splitFrame(frame), streams[id]?.laneObserver != nil else {
+        strayDatagrams &+= 1
+        connection.dropDatagram()
+        continue
+      }
+      if id != current || !box.batch.append(copying: packet) {
+        deliver(box, to: current)
+        current = id
+        _ = box.batch.append(copying: packet)
+      }
+      connection.dropDatagram()
+    }
+    deliver(box, to: current)
+  }
+
+  private func deliver(_ box: PacketBatchBox, to id: Int64) {
+    if !box.batch.isEmpty { streams[id]?.laneObserver?.laneReceived(&box.batch) }
+    box.batch.removeAll()
+  }
 
   // MARK: The link
 
