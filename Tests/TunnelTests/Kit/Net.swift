@@ -90,7 +90,8 @@ final class Net {
 
   struct CannotBuild: Error { let output: String }
 
-  /// Two hosts get one cable; more get a switch. Host number n (from 1) has 10.99.0.n/24 and fd00:1::n/64 on `eth0`.
+  /// Two hosts get one cable; any other number a switch. Host number n (from 1) has 10.99.0.n/24 and fd00:1::n/64 on
+  /// `eth0`.
   init(_ hosts: [String] = ["client", "server"]) throws {
     self.hosts = hosts
     prefix = "cvt\(getpid())x\(Self.number.next())"
@@ -132,7 +133,7 @@ final class Net {
     for program in programs { program.kill() }
     programs = []
     _ = try? shell(
-      (hosts + (hosts.count > 2 ? ["switch"] : [])).map { "ip netns del \(name($0))" }.joined(separator: "; ")
+      (hosts + (hosts.count != 2 ? ["switch"] : [])).map { "ip netns del \(name($0))" }.joined(separator: "; ")
         + "; rm -r \(directory)")
   }
 

@@ -16,7 +16,8 @@ from aioquic.asyncio import QuicConnectionProtocol, connect, serve
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import StreamDataReceived
 
-from hostile import request
+sys.dont_write_bytecode = True
+from hostile import request  # noqa: E402
 
 way, address, port, words = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
 
