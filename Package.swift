@@ -53,8 +53,8 @@ let package = Package(
     floor(
       "Parts",
       [
-        "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "LinuxIO", "LinuxNet", "TLSCodec",
-        "QUICCodec", "CLinux",
+        "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "FairQueue", "LinuxIO", "LinuxNet",
+        "TLSCodec", "QUICCodec", "CLinux",
       ]),
     // daemon
     floor(

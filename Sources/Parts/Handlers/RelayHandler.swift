@@ -79,6 +79,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler, Dat
   private var input = PacketBatch(capacity: 128 * 1024, maximumCount: 512, headroom: 0)
   private var frames: PacketBatchBox
   private static let thisHost = "127.0.0.1"
+  private let backlog: PacketBacklog
   private var filled = 0
   private var timer: LoopTimer?
   private var target: HostPort?
@@ -92,6 +93,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler, Dat
     writer = StreamWriter(stream: stream)
     frames = PacketBatchBox(capacity: 256 * 1024, maximumCount: 512, headroom: DatagramFraming.headroom)
     since = handler.loop.now
+    backlog = PacketBacklog(loop: handler.loop)
   }
 
   func start() {
@@ -127,6 +129,7 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler, Dat
 
   func close() {
     timer?.cancel()
+    backlog.close()
     if case .joined(let socket) = state { socket.close() }
     state = .closed
     stream.observer = nil
@@ -159,7 +162,9 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler, Dat
     stream.readLater()
   }
 
-  func streamWritable(_ stream: any ByteStream) { _ = writer.drain() }
+  func streamWritable(_ stream: any ByteStream) {
+    if writer.drain() { sendBacklog() }
+  }
 
   func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { end() }
 
@@ -329,32 +334,52 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler, Dat
     }
   }
 
-  func laneWritable() {}
+  func laneWritable() { sendBacklog() }
 
   // MARK: From the target
 
   func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
-    // A client that does not read loses datagrams, as on any full link; the stream's own buffer is the queue.
-    guard writer.pendingBytes == 0 else { return }
-    let limit = lane?.maximumLanePacket
-    if limit != nil, lane?.laneIsFull() == true { return }
+    if isFull || !backlog.isEmpty {
+      backlog.add(batch)
+      return
+    }
     var index = 0
     while index < batch.count {
       frames.batch.removeAll()
       while index < batch.count, frames.batch.append(copying: UnsafeRawBufferPointer(batch[index])) { index += 1 }
-      if let lane, let limit {
-        for slot in 0..<frames.batch.count {
-          let packet = frames.batch[slot]
-          if packet.count <= limit, lane.sendOnLane(packet) { continue }
-          let framed = DatagramFraming.frame(&frames.batch, at: slot)
-          _ = writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(frames.batch.storage)[framed]))
-        }
-        continue
-      }
+      guard !frames.batch.isEmpty else { return }
+      sendFrames()
+    }
+  }
+
+  /// Whether the client takes no more at the moment; it is told when it does again.
+  private var isFull: Bool {
+    if writer.pendingBytes > 0 { return true }
+    guard let lane, lane.maximumLanePacket != nil else { return false }
+    return lane.laneIsFull()
+  }
+
+  private func sendBacklog() {
+    guard case .joined = state else { return }
+    while !backlog.isEmpty, !isFull {
+      frames.batch.removeAll()
+      guard backlog.take(into: &frames.batch) else { return }
+      sendFrames()
+    }
+  }
+
+  /// Packets that fit leave on the lane if there is one, the others on the stream.
+  private func sendFrames() {
+    guard let lane, let limit = lane.maximumLanePacket else {
       let range = DatagramFraming.frame(&frames.batch)
-      guard !range.isEmpty,
-        writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(frames.batch.storage)[range]))
-      else { return }
+      _ = writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(frames.batch.storage)[range]))
+      return
+    }
+    for index in 0..<frames.batch.count {
+      let packet = frames.batch[index]
+      if packet.count <= limit, lane.sendOnLane(packet) { continue }
+      let framed = DatagramFraming.frame(&frames.batch, at: index)
+      _ = writer.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(frames.batch.storage)[framed]))
     }
   }
 

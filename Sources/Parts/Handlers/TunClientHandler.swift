@@ -6,8 +6,8 @@ import Values
 /// The handler `tun` with a forwarder: the client's end of a tunnel.
 ///
 /// Two pumps on one carrier. Out: the device's packets are read into a batch that has the carrier's headroom and leave
-/// in it; a carrier that is full stops the reading, so the kernel's queue is the only one. In: what the carrier brings
-/// is sorted (handshakes to the machine, packets to the device) and written.
+/// in it; while the carrier is full, what the device brings waits in a fair queue (`PacketBacklog`). In: what the
+/// carrier brings is sorted (handshakes to the machine, packets to the device) and written.
 ///
 /// `TunClient` says when to announce and when to give up; this handler dials, and says why it could not. The same
 /// reason is said once, then every half minute while it lasts, so that a night without a network fills no disk.
@@ -39,6 +39,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   private var machineTimer: LoopTimer?
   private var redialTimer: LoopTimer?
   private var outgoing: [Int: PacketBatchBox] = [:]
+  private var backlog: PacketBacklog
   private var complaints = ComplaintLimiter<String>()
   private var joinedSince: Instant?
   private var carrierSince: Instant?
@@ -61,6 +62,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     self.settings = settings
     self.route = route
     self.port = port
+    backlog = PacketBacklog(loop: loop)
     machine = TunClient(
       addresses: settings.addresses.map(\.address), passphrase: settings.passphrase, keepalive: settings.keepalive)
     machineTimer = loop.makeTimer { [weak self] in self?.machineTimeout() }
@@ -112,6 +114,9 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     carrier?.receiver = nil
     carrier?.close()
     carrier = nil
+    // What waited for that carrier is old by the time that there is another.
+    backlog.close()
+    backlog = PacketBacklog(loop: loop)
     let wasJoined = joinedSince != nil
     joinedSince = nil
     machine.handle(.carrierClosed, at: loop.now)
@@ -149,6 +154,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     carrier = nil
     route.close()
     port.close()
+    backlog.close()
   }
 
   // MARK: The machine
@@ -202,7 +208,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   // MARK: The pumps
 
   public func tunReadable(_ port: TunPort) {
-    guard !isClosed, !isBlocked else { return }
+    guard !isClosed else { return }
     let box = batch(for: carrier?.headroom ?? 0)
     for _ in 0..<Self.batchesPerTurn {
       box.batch.removeAll()
@@ -212,18 +218,28 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
         sentPackets &+= UInt64(box.batch.count)
         sentBytes &+= UInt64(box.batch.end)
         machine.handle(.sent, at: loop.now)
-        isBlocked = !carrier.send(&box.batch)
+        if isBlocked || !backlog.isEmpty { backlog.add(box.batch) } else { isBlocked = !carrier.send(&box.batch) }
         machineTimer?.arm(at: machine.nextDeadline()?.0)
       }
-      if !more || isBlocked { return }
+      if !more { return }
     }
     port.readLater()
+  }
+
+  private func sendBacklog() {
+    guard let carrier else { return }
+    let box = batch(for: carrier.headroom)
+    while !isBlocked {
+      box.batch.removeAll()
+      guard backlog.take(into: &box.batch) else { return }
+      isBlocked = !carrier.send(&box.batch)
+    }
   }
 
   public func carrierWritable(_ carrier: any DatagramCarrier) {
     guard isBlocked else { return }
     isBlocked = false
-    port.readLater()
+    sendBacklog()
   }
 
   public func carrierReceived(_ batch: inout PacketBatch, from carrier: any DatagramCarrier) {
