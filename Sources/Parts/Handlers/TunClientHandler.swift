@@ -32,14 +32,12 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   private let route: Route
   private let port: TunPort
   private var machine: TunClient
-  private var carrier: (any DatagramCarrier)?
+  private var queue: CarrierQueue?
   private var isDialing = false
-  private var isBlocked = false
   private var isClosed = false
   private var machineTimer: LoopTimer?
   private var redialTimer: LoopTimer?
   private var outgoing: [Int: PacketBatchBox] = [:]
-  private var backlog: PacketBacklog
   private var complaints = ComplaintLimiter<String>()
   private var joinedSince: Instant?
   private var carrierSince: Instant?
@@ -52,6 +50,9 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   public private(set) var receivedBytes: UInt64 = 0
   /// Datagrams that were neither an IP packet nor a handshake's answer.
   public private(set) var malformed: UInt64 = 0
+  /// Packets that waited for a full carrier and were dropped: too long, or too many.
+  public var lostWaiting: UInt64 { lostWithCarriers &+ (queue?.lost ?? 0) }
+  private var lostWithCarriers: UInt64 = 0
 
   private static let batchesPerTurn = 8
   private static let quickRedial = TimeSpan.milliseconds(100)
@@ -62,7 +63,6 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     self.settings = settings
     self.route = route
     self.port = port
-    backlog = PacketBacklog(loop: loop)
     machine = TunClient(
       addresses: settings.addresses.map(\.address), passphrase: settings.passphrase, keepalive: settings.keepalive)
     machineTimer = loop.makeTimer { [weak self] in self?.machineTimeout() }
@@ -73,6 +73,8 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   public func start() { dial() }
 
   public var isJoined: Bool { machine.isJoined }
+
+  private var carrier: (any DatagramCarrier)? { queue?.carrier }
 
   public var path: Path? {
     guard let carrier else { return nil }
@@ -101,22 +103,17 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   }
 
   private func opened(_ carrier: any DatagramCarrier) {
-    self.carrier = carrier
+    queue = CarrierQueue(loop: loop, carrier: carrier)
     carrierSince = loop.now
     carrier.receiver = self
-    isBlocked = false
     machine.handle(.carrierOpened, at: loop.now)
     settle()
     port.readLater()
   }
 
   private func lose(_ reason: String, redialAfter pause: TimeSpan = DialTiming.pause) {
-    carrier?.receiver = nil
-    carrier?.close()
-    carrier = nil
     // What waited for that carrier is old by the time that there is another.
-    backlog.close()
-    backlog = PacketBacklog(loop: loop)
+    closeQueue()
     let wasJoined = joinedSince != nil
     joinedSince = nil
     machine.handle(.carrierClosed, at: loop.now)
@@ -149,12 +146,15 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     isClosed = true
     machineTimer?.cancel()
     redialTimer?.cancel()
-    carrier?.receiver = nil
-    carrier?.close()
-    carrier = nil
+    closeQueue()
     route.close()
     port.close()
-    backlog.close()
+  }
+
+  private func closeQueue() {
+    if let queue { lostWithCarriers &+= queue.lost }
+    queue?.close()
+    queue = nil
   }
 
   // MARK: The machine
@@ -191,11 +191,11 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   }
 
   private func sendControl(_ datagram: [UInt8]) {
-    guard let carrier else { return }
-    let box = batch(for: carrier.headroom)
+    guard let queue else { return }
+    let box = batch(for: queue.carrier.headroom)
     box.batch.removeAll()
     _ = datagram.withUnsafeBytes { box.batch.append(copying: $0) }
-    isBlocked = !carrier.send(&box.batch)
+    queue.sendFirst(&box.batch)
   }
 
   private func batch(for headroom: Int) -> PacketBatchBox {
@@ -213,12 +213,12 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     for _ in 0..<Self.batchesPerTurn {
       box.batch.removeAll()
       let more = port.read(into: &box.batch)
-      if !box.batch.isEmpty, let carrier {
+      if !box.batch.isEmpty, let queue {
         clampSegments(of: &box.batch)
         sentPackets &+= UInt64(box.batch.count)
         sentBytes &+= UInt64(box.batch.end)
         machine.handle(.sent, at: loop.now)
-        if isBlocked || !backlog.isEmpty { backlog.add(box.batch) } else { isBlocked = !carrier.send(&box.batch) }
+        queue.send(&box.batch)
         machineTimer?.arm(at: machine.nextDeadline()?.0)
       }
       if !more { return }
@@ -226,20 +226,9 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     port.readLater()
   }
 
-  private func sendBacklog() {
-    guard let carrier else { return }
-    let box = batch(for: carrier.headroom)
-    while !isBlocked {
-      box.batch.removeAll()
-      guard backlog.take(into: &box.batch) else { return }
-      isBlocked = !carrier.send(&box.batch)
-    }
-  }
-
   public func carrierWritable(_ carrier: any DatagramCarrier) {
-    guard isBlocked else { return }
-    isBlocked = false
-    sendBacklog()
+    guard let queue, carrier === queue.carrier else { return }
+    queue.carrierWritable(using: &batch(for: carrier.headroom).batch)
   }
 
   public func carrierReceived(_ batch: inout PacketBatch, from carrier: any DatagramCarrier) {
