@@ -42,7 +42,7 @@ enum Machine {
   static let obstacle: String? = {
     guard getuid() == 0 else { return "root is needed to make network namespaces" }
     guard access("/dev/net/tun", R_OK | W_OK) == 0 else { return "/dev/net/tun is missing" }
-    for tool in ["ip", "ping", "python3", "tcpdump", "nft", "setpriv"] {
+    for tool in ["ip", "tc", "ping", "python3", "tcpdump", "nft", "setpriv"] {
       guard let found = try? shell("command -v \(tool)"), found.isGood else { return "`\(tool)` is not installed" }
     }
     guard access(culvert, X_OK) == 0 else { return "the program \(culvert) is not built (or set CULVERT_BINARY)" }
