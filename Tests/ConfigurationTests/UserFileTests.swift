@@ -103,6 +103,8 @@ struct UserFileTests {
   func syntax() {
     let colon = tunServer().with("  addr: :8421\n", "  forwarder: {nodes: [{addr: :8421}]}\n")
     #expect(check(colon).fixed(.syntax) == colon.with("addr: :8421", "addr: \":8421\""))
+    #expect(check("{").place(.syntax) == "1:1 {")
+    #expect(check("{\"services\": [{\"name\": \"a\",\n\n").place(.syntax) == "1:27 ,")
     let tab = tunServer().with("  handler:\n", "\t\n  handler:\n")
     #expect(check(tab).fixed(.syntax) == tab.with("\t", ""))
   }

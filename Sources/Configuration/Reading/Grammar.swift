@@ -15,6 +15,8 @@ struct Shape: Sendable {
     case notYet
     /// GOST reads or writes it and it changes nothing: accepted, with no word about it.
     case silent
+    /// Accepted, and changes nothing: the reason.
+    case withoutEffect(String)
     /// GOST accepts it here and does nothing with it: it works in the named place.
     case belongs(in: String, why: String)
   }
@@ -47,7 +49,7 @@ struct Shape: Sendable {
     fields.compactMap { field in
       switch field.state {
       case .read, .notYet: field.name
-      case .silent, .belongs: nil
+      case .silent, .withoutEffect, .belongs: nil
       }
     }
   }
@@ -100,7 +102,9 @@ enum Grammar {
     "a forwarder's node", "name addr network",
     notYet: "bypass bypasses matcher http tls probe filter protocol host path auth metadata")
 
-  static let chain = Shape("a chain", "name hops metadata", notYet: "selector")
+  static let chain = Shape(
+    "a chain", "name hops metadata",
+    other: [.init(name: "selector", state: .withoutEffect("GOST takes the `selector` of each hop"))])
 
   static let hop = Shape(
     "a hop", "name selector nodes metadata interface sockopts",

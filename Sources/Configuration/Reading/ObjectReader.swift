@@ -88,6 +88,12 @@ struct ObjectReader {
       // Nothing written is nothing asked for.
       if entry.value.isEmpty || entry.value.scalar?.bool == false || entry.value.scalar?.int == 0 { return }
       report.add(Self.notYet(entry, field.name, in: shape.title))
+    case .withoutEffect(let why):
+      if entry.value.isEmpty { return }
+      report.add(
+        Diagnostic(
+          .keyWithoutEffect, "`\(field.name)` has no effect in \(shape.title)", .warning,
+          at: .init(entry.key.span, "has no effect"), notes: [why], help: ["remove it"]))
     case .belongs(let place, let why):
       entries[field.name] = entry
       if entry.value.isEmpty || !judgesPlacement { return }

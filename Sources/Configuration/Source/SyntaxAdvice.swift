@@ -81,6 +81,13 @@ enum SyntaxAdvice {
         at: SourceSpan(file: file.id, start: start, end: start + 1),
         "not the start of a text", help: ["quote a text that begins with `\(printable(sign))`"])
     }
+    if problem.contains("did not find expected node content"), file.bytes[offset...].allSatisfy({ $0 <= 0x20 }) {
+      let end = file.bytes.lastIndex { $0 > 0x20 } ?? 0
+      return fault(
+        "the file ends between brackets",
+        at: SourceSpan(file: file.id, start: end, end: min(end + 1, file.bytes.count)),
+        "nothing comes behind this", help: ["close every `{` by a `}` and every `[` by a `]`"])
+    }
     if problem.contains("did not find expected node content"), let colon = bareColon(file, at: offset) {
       let text = String(decoding: file.slice(colon.start..<colon.end), as: UTF8.self)
       return fault(
