@@ -64,8 +64,7 @@ public final class Daemon {
       self.filter = filter
       context.log.info(
         "the kernel does not answer our own envelopes; the host's ping is untouched "
-          + "(refuse with --no-reflection-filter)", ["table": filter.table])
-      context.log.debug("nftables rule: \(filter.text)")
+          + "(refuse with --no-reflection-filter)", ["nftables": filter.line])
     } catch {
       context.log.warn(
         "the kernel's echo replies to our envelopes cannot be stopped (\(error)); uploads are reflected to the client, "

@@ -57,9 +57,12 @@ struct NetReflectionTests {
           (ReflectionFilter.Way.quietly, "icmp type echo-request @th"), (.dropping, "icmp type echo-reply @th"),
         ] {
           let text = ReflectionFilter.text(table: "shown", families: [.ipv4, .ipv6], way)
-          let shown = NetSupport.output("echo '\(text)' | nft -f - && nft list table inet shown")
-          #expect(shown.contains(sign), "\(shown)")
-          _ = NetSupport.output("nft delete table inet shown")
+          #expect(!ReflectionFilter.line(text).contains("\n"))
+          for form in [text, ReflectionFilter.line(text)] {
+            let shown = NetSupport.output("echo '\(form)' | nft -f - && nft list table inet shown")
+            #expect(shown.contains(sign), "\(shown)")
+            _ = NetSupport.output("nft delete table inet shown")
+          }
         }
         #expect(NetSupport.output("nft delete table inet \(name)").contains("not permitted"))
       }

@@ -22,7 +22,7 @@ extension Tunnels {
       // Acknowledgements of the tunnel and of TCP inside it.
       #expect(back < Self.size / 4, "\(back) bytes came back for \(Self.size): \(net.story)")
 
-      let table = try #require(server.log.firstMatch(of: /table=(culvert_\w+)/)?.output.1, "\(server.log)")
+      let table = try #require(server.log.firstMatch(of: /table inet (culvert_\w+)/)?.output.1, "\(server.log)")
       let rules = try net.run("server", "nft list table inet \(table)").output
       let type = carrier == .icmp ? "icmp type" : "icmpv6 type"
       #expect(rules.contains(type) && rules.contains("0x474f53540000"), "\(rules)")
@@ -55,7 +55,7 @@ extension Tunnels {
       try net.culvert("client", carrier.client)
       try #require(net.ping("client", Configurations.inner4) != nil, net.story)
       #expect(try net.run("server", "nft list ruleset").output == "")
-      #expect(!server.log.contains("table="), "\(server.log)")
+      #expect(!server.log.contains("nftables="), "\(server.log)")
       let back = try upload(net)
       #expect(back > Self.size, "the test would see a reflection: \(back)")
     }

@@ -89,6 +89,16 @@ public final class ReflectionFilter {
   /// The rules as `nft list table inet …` would show them, for the user to read before or after.
   public var text: String { Self.text(table: table, families: families, way) }
 
+  /// The same on one line, which `nft` takes as well.
+  public var line: String { Self.line(text) }
+
+  public static func line(_ text: String) -> String {
+    text.split(separator: "\n").map { line in
+      let words = line.drop { $0 == " " }
+      return words.last == "{" || words.last == "}" || words.last == ";" ? words : words + ";"
+    }.joined(separator: " ")
+  }
+
   public static func text(table: String, families: Set<AddressFamily>, _ way: Way) -> String {
     let rules = families.sorted { $0.rawValue < $1.rawValue }.map { family in
       let type = family == .ipv4 ? "icmp" : "icmpv6"
