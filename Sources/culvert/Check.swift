@@ -16,14 +16,17 @@ struct Check: ParsableCommand {
 
   enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
 
-  @Argument(help: "Configuration files; several are one configuration. `-` is standard input.")
+  @Argument(
+    help: ArgumentHelp(
+      "Configuration files; several are one configuration. `-` is standard input.", valueName: "file"))
   var files: [String]
 
   @Option(
-    name: .customLong("with"), parsing: .upToNextOption, help: "The other end's files: checks both against each other.")
+    name: .customLong("with"), parsing: .upToNextOption,
+    help: ArgumentHelp("The other ends' files: checks all against each other.", valueName: "peerfile"))
   var peers: [String] = []
 
-  @Option(help: "text or json.")
+  @Option(help: "How the findings are printed; docs/check.md describes the JSON.")
   var format = Format.text
 
   func run() throws {

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Configuration
+import Glibc
 import LinuxIO
 
 /// `culvert`: what a user types. Subcommands print; what they do lives below.
@@ -14,6 +16,7 @@ struct Culvert: ParsableCommand {
         culvert path                   ask the daemon which way packets take
         culvert lab DIRECTORY          run hosts in namespaces, with proof
       """,
+    version: Version.text,
     subcommands: [
       Run.self, Check.self, PathCommand.self, LabCommand.self, Explain.self, VersionCommand.self, LabHostCommand.self,
     ],
@@ -30,7 +33,28 @@ struct Culvert: ParsableCommand {
       print(helpMessage())
       return
     }
+    if let first = arguments.first, let (reason, code) = misunderstanding(first) {
+      SourceFiles.write("error: \(reason)\n", to: 2)
+      Glibc.exit(code)
+    }
     main(Array(arguments))
+  }
+
+  /// What a first word means that is neither a command nor an option of `run`: said in one line instead of a list of
+  /// options. With the exit code: 3 is "not yet", as for files, 64 is wrong usage (sysexits.h).
+  private static func misunderstanding(_ word: String) -> (reason: String, code: Int32)? {
+    let shown = Log.escape(word)
+    if word.hasPrefix("-L") || word.hasPrefix("-F") {
+      return ("`\(word.prefix(2))` is not yet supported; `gost -L … -F … -O yaml` writes the file that is meant", 3)
+    }
+    let flag = word.split(separator: "=", maxSplits: 1).first.map(String.init) ?? word
+    if ["-O", "-R", "-api", "-metrics"].contains(flag) { return ("`\(flag)` of GOST is not yet supported", 3) }
+    guard !word.hasPrefix("-") else { return nil }
+    let names = ["help"] + configuration.subcommands.compactMap { $0.configuration.commandName }
+    if names.contains(word) { return nil }
+    if access(word, F_OK) == 0 { return ("`\(shown)` is a file; run it with `culvert -C \(shown)`", 64) }
+    let near = NearNames.best(for: word, among: names.filter { $0 != "lab-host" })
+    return ("`\(shown)` is no command; \(near.map { "did you mean `\($0)`?" } ?? "`culvert --help` lists them")", 64)
   }
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Configuration
+import LinuxIO
 
 struct Explain: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -7,19 +8,24 @@ struct Explain: ParsableCommand {
     discussion: """
       EXAMPLE
         culvert explain CV0101
+        culvert explain 601
       """)
 
   @Argument(help: "A code such as CV0101; without one, all codes are listed.")
   var code: String?
+
+  func validate() throws {
+    guard let code, DiagnosticCode(text: code) == nil else { return }
+    throw ValidationError("there is no code \(Log.escape(code)); `culvert explain` lists them")
+  }
 
   func run() throws {
     guard let code else {
       for page in Explanations.all { print("\(page.code.rawValue)  \(page.title)") }
       return
     }
-    guard let known = DiagnosticCode(rawValue: code.uppercased()), let text = Explanations.text(for: known) else {
-      throw ValidationError("there is no code \(code); `culvert explain` lists them")
+    if let known = DiagnosticCode(text: code), let text = Explanations.text(for: known) {
+      print(text, terminator: "")
     }
-    print(text)
   }
 }

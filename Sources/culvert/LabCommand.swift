@@ -6,10 +6,12 @@ struct LabCommand: ParsableCommand {
     commandName: "lab", abstract: "Run hosts in namespaces as lab.yaml says, and prove what they do.",
     discussion: """
       Needs root. Every host is a child process in its own network and mount namespace; nothing is left behind.
-      Exit code: 0 all proofs hold, 1 one failed, 2 the lab could not run.
+      Exit code: 0 all proofs hold, 1 one failed, 2 the lab could not run, 130 or 143 ended by a signal.
+      docs/lab.md describes lab.yaml.
 
       EXAMPLE
         culvert lab examples/tun-over-icmp6
+        culvert lab examples/tun-over-tls
       """)
 
   @Argument(help: "A directory with a lab.yaml.")

@@ -24,11 +24,9 @@ struct PathCommand: ParsableCommand {
   var socket: String?
 
   func run() throws {
-    let chosen = socket ?? getenv("CULVERT_SOCKET").map { String(cString: $0) }
-    let sockets = chosen.map { [$0] } ?? Self.socketsInRun()
     var answers: [String] = []
     var failure: SystemError?
-    for path in sockets {
+    for path in socketsToAsk(&failure) {
       do throws(SystemError) {
         answers.append(try ask(path))
       } catch {
@@ -36,9 +34,12 @@ struct PathCommand: ParsableCommand {
       }
     }
     if answers.isEmpty {
-      let reason = failure.map { "\($0)" } ?? "no control socket in /run/culvert"
+      let reason = failure.map { "\($0)" } ?? "no control socket in \(Self.directory)"
       SourceFiles.write("error: no daemon answers: \(reason)\n", to: 2)
-      SourceFiles.write("help: is `culvert run` up on this host? `--socket PATH` names another place\n", to: 2)
+      SourceFiles.write(
+        failure?.code == EACCES
+          ? "help: the control sockets are for root alone\n"
+          : "help: is `culvert run` up on this host? `--socket PATH` names another place\n", to: 2)
       throw ExitCode(1)
     }
     SourceFiles.write(answers.joined(separator: "\n"), to: 1)
@@ -55,15 +56,21 @@ struct PathCommand: ParsableCommand {
     return String(decoding: try FileReading.readAll(descriptor, name: path), as: UTF8.self)
   }
 
-  private static func socketsInRun() -> [String] {
-    guard let directory = opendir("/run/culvert") else { return [] }
+  private static let directory = "/run/culvert"
+
+  private func socketsToAsk(_ failure: inout SystemError?) -> [String] {
+    if let chosen = socket ?? getenv("CULVERT_SOCKET").map({ String(cString: $0) }) { return [chosen] }
+    guard let directory = opendir(Self.directory) else {
+      if errno != ENOENT { failure = SystemError("look into \(Self.directory)") }
+      return []
+    }
     defer { closedir(directory) }
     var found: [String] = []
     while let entry = readdir(directory) {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
-      if name.hasSuffix(".sock") { found.append("/run/culvert/\(name)") }
+      if name.hasSuffix(".sock") { found.append("\(Self.directory)/\(name)") }
     }
     return found.sorted()
   }

@@ -31,7 +31,7 @@ enum SourceFiles {
   static func printDiagnostics(_ result: CheckReport, format: Format, to destination: Destination) {
     let descriptor: Int32 = destination == .standardOutput ? 1 : 2
     switch format {
-    case .json: write(DiagnosticJSON.render(result.diagnostics, sources: result.sources) + "\n", to: descriptor)
+    case .json: write(DiagnosticJSON.render(result.diagnostics, sources: result.sources), to: descriptor)
     case .text:
       let isTerminal = isatty(descriptor) == 1
       let renderer = DiagnosticRenderer(
