@@ -114,7 +114,15 @@ public final class EventLoop {
   /// A timer that is not armed yet.
   public func makeTimer(_ body: @escaping () -> Void) -> LoopTimer { LoopTimer(loop: self, body: body) }
 
-  fileprivate func schedule(_ timer: LoopTimer, at instant: Instant) { timers.push(instant, timer) }
+  func schedule(_ timer: LoopTimer, at instant: Instant) { timers.schedule(timer, at: instant) }
+
+  /// Runs the timers that are due.
+  func fireTimers(at now: Instant) {
+    while let timer = timers.popDue(at: now) { timer.fire(at: now) }
+  }
+
+  /// Places that timers take in the queue.
+  var queuedTimers: Int { timers.count }
 
   /// Hands work to the loop's thread. May be called from any thread.
   public var submitter: LoopSubmitter { LoopSubmitter(inbox: inbox) }
@@ -161,7 +169,7 @@ public final class EventLoop {
       guard index < entries.count, entries[index].generation == UInt32(event.token >> 32) else { continue }
       entries[index].handler?.descriptorReady(Readiness(rawValue: event.events))
     }
-    while let timer = timers.popDue(at: now) { timer.fire(at: now) }
+    fireTimers(at: now)
     // What is asked for from here on belongs to the next turn. Two arrays that change places keep their memory; one
     // that is emptied while a copy of it is walked through would get a new one every turn.
     if !deferred.isEmpty {
@@ -229,85 +237,5 @@ private final class Inbox: Sendable {
       $0.work = []
       return work
     }
-  }
-}
-
-/// A deadline that can be moved cheaply: transports move theirs with every packet.
-///
-/// Moving a deadline later leaves the queue's old entry where it is; when that entry comes up, it goes back in with the
-/// true deadline. Only an earlier deadline costs an entry.
-public final class LoopTimer {
-  private unowned let loop: EventLoop
-  private let body: () -> Void
-  private var deadline: Instant?
-  private var queuedAt: Instant?
-
-  fileprivate init(loop: EventLoop, body: @escaping () -> Void) {
-    self.loop = loop
-    self.body = body
-  }
-
-  public func arm(at instant: Instant) {
-    deadline = instant
-    if let queuedAt, queuedAt <= instant { return }
-    queuedAt = instant
-    loop.schedule(self, at: instant)
-  }
-
-  public func arm(after span: TimeSpan) { arm(at: loop.now + span) }
-
-  /// Arms at the instant, or cancels for `nil`.
-  public func arm(at instant: Instant?) {
-    if let instant { arm(at: instant) } else { cancel() }
-  }
-
-  public func cancel() { deadline = nil }
-
-  public var isArmed: Bool { deadline != nil }
-
-  fileprivate func fire(at now: Instant) {
-    queuedAt = nil
-    guard let deadline else { return }
-    if deadline > now {
-      arm(at: deadline)
-    } else {
-      self.deadline = nil
-      body()
-    }
-  }
-}
-
-/// A binary heap of deadlines.
-private struct TimerQueue {
-  private var heap: [(at: Instant, timer: LoopTimer)] = []
-
-  var earliest: Instant? { heap.first?.at }
-
-  mutating func push(_ at: Instant, _ timer: LoopTimer) {
-    heap.append((at, timer))
-    var child = heap.count - 1
-    while child > 0 {
-      let parent = (child - 1) / 2
-      guard heap[child].at < heap[parent].at else { break }
-      heap.swapAt(child, parent)
-      child = parent
-    }
-  }
-
-  mutating func popDue(at now: Instant) -> LoopTimer? {
-    guard let first = heap.first, first.at <= now else { return nil }
-    heap.swapAt(0, heap.count - 1)
-    heap.removeLast()
-    var parent = 0
-    while true {
-      var least = parent
-      for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && heap[child].at < heap[least].at {
-        least = child
-      }
-      if least == parent { break }
-      heap.swapAt(parent, least)
-      parent = least
-    }
-    return first.timer
   }
 }
