@@ -21,6 +21,24 @@ func fuzzLink(_ bytes: UnsafeRawBufferPointer, _ marks: inout Marks) throws(Brea
   }
   if whole.messages.count > 1 { marks.reach(LinkPlace.severalMessages) }
   for message in whole.messages + inPieces.messages { try checkAgain(message, &marks) }
+  try checkCutting(String(decoding: stream, as: UTF8.self))
+}
+
+/// A text that is longer than a message may carry arrives cut off, between characters and as late as possible.
+private func checkCutting(_ text: String) throws(Breach) {
+  guard !text.isEmpty else { return }
+  let long = String(repeating: text, count: 1_100 / text.utf8.count + 1)
+  let bytes = LinkMessage.notice(stream: 4, text: long).encode()
+  let decoded = try exactly(bytes) { memory throws(Breach) -> [LinkMessage] in
+    do throws(LinkError) {
+      return try LinkMessage.decode(UnsafeRawBufferPointer(memory)).0
+    } catch { throw Breach(description: "own message is refused: \(error)") }
+  }
+  guard case .notice(4, let kept)? = decoded.first, decoded.count == 1 else {
+    throw Breach(description: "\(decoded)")
+  }
+  try check(long.utf8.starts(with: kept.utf8), "another text")
+  try check((1_021...1_024).contains(kept.utf8.count) || kept.utf8.count == long.utf8.count, "\(kept.utf8.count) bytes")
 }
 
 private func read(
