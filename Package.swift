@@ -97,7 +97,7 @@ let package = Package(
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
     tests("LinuxTests", ["Values", "Configuration", "LinuxIO", "LinuxNet", "Lab", "CLinux"]),
     tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"], exclude: ["Interop"]),
-    tests("PartsTests", ["Values", "LinuxIO", "Parts"]),
+    tests("PartsTests", ["Values", "LinuxIO", "QUICCodec", "Parts"]),
     tests("TunnelTests", [], exclude: ["Peers", "Tools"]),
   ]
 )

@@ -45,8 +45,8 @@ public struct Arrival: Sendable {
 
 public enum SendOutcome: Sendable {
   case sent
-  /// The socket's buffer is full; nothing was sent, `socketWritable` follows.
-  case blocked
+  /// The socket's buffer is full; so many bytes went out before, whole datagrams of them. `socketWritable` follows.
+  case blocked(sent: Int)
   /// The datagrams are lost; the socket lives on.
   case failed(SystemError)
 }

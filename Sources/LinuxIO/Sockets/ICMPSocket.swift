@@ -219,6 +219,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
     var from = local.map { culvert_endpoint(source: $0) }
     var offset = 0
     while offset < bytes.count {
+      let start = offset
       var count = 0
       while offset < bytes.count, count < Self.messagesPerSend {
         let size = min(segment, bytes.count - offset)
@@ -242,13 +243,16 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
         count += 1
         offset += size
       }
-      let outcome = sendPieces(count, to: &to, from: &from)
-      if case .sent = outcome { continue }
-      return outcome
+      switch sendPieces(count, to: &to, from: &from) {
+      case .sent: continue
+      case .blocked(let sent): return .blocked(sent: start + sent * segment)
+      case .failed(let error): return .failed(error)
+      }
     }
     return .sent
   }
 
+  /// `.blocked` counts messages here; only the last of all can be shorter than a segment.
   private func sendPieces(
     _ count: Int, to remote: inout culvert_endpoint?, from local: inout culvert_endpoint?
   ) -> SendOutcome {
@@ -266,9 +270,8 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
         sent += Int(result)
       } else if errno == EINTR {
         continue
-      } else if errno == EAGAIN || errno == ENOBUFS {
-        // The rest of the run is lost, as on any full queue; QUIC sends it again.
-        return sent == 0 ? .blocked : .sent
+      } else if errno == EAGAIN {
+        return .blocked(sent: sent)
       } else {
         return .failed(SystemError("send"))
       }

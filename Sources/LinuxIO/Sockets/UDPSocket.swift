@@ -87,6 +87,8 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
         if errno != EINTR { handler?.socketReported(SystemError("udp"), on: self) }
         continue
       }
+      // Round trips are measured by this clock, and a turn may be longer than one.
+      loop.refreshNow()
       for index in 0..<Int(count) { deliver(received[index], at: index * ReceiveArena.stride) }
       if count < ReceiveArena.messages {
         // The queue may have filled up again since; with edge-triggered events only EAGAIN proves that it is empty.
@@ -128,10 +130,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
         UnsafeRawBufferPointer(start: base + offset, count: run), single ? 0 : segment, remote, local, ecn)
       switch outcome {
       case .sent: offset += run
-      case .blocked:
-        // What went out before stays out: the caller cannot know how far we came, so the rest is dropped like any
-        // datagram that meets a full queue.
-        return offset == 0 ? .blocked : .sent
+      case .blocked: return .blocked(sent: offset)
       case .failed(let error):
         // EIO: the device has neither segmentation nor checksum offload. EINVAL, since Linux 6.13 EMSGSIZE: a segment is
         // larger than the link takes; alone it leaves in fragments.
@@ -181,7 +180,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       if sent >= 0 { return .sent }
       switch errno {
       case EINTR: continue
-      case EAGAIN: return .blocked
+      case EAGAIN: return .blocked(sent: 0)
       // A refusal of an earlier datagram is reported on the next call; this one was not sent, so try again.
       case ECONNREFUSED:
         handler?.socketReported(SystemError("udp", code: ECONNREFUSED), on: self)

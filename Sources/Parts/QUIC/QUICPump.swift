@@ -37,8 +37,8 @@ struct QUICPump {
     let outcome = socket.send(
       bytes, segment: transmit.segmentSize, to: isClient ? nil : transmit.remote,
       from: isClient || from.isUnspecified ? nil : from, ecn: transmit.ecn)
-    if case .blocked = outcome {
-      kept = (Array(bytes), transmit)
+    if case .blocked(let sent) = outcome {
+      kept = (Array(bytes[sent...]), transmit)
       return false
     }
     // What could not be sent is lost like any packet: QUIC finds out and sends again, or gives up in its own time.
