@@ -75,7 +75,7 @@ struct QUICBirth {
     var settings = ngtcp2_settings()
     culvert_settings_default(&settings)
     settings.initial_ts = now
-    settings.cc_algo = wanted.congestionControl == .bbr ? NGTCP2_CC_ALGO_BBR : NGTCP2_CC_ALGO_CUBIC
+    settings.cc_algo = wanted.congestionControl == .bbr ? NGTCP2_CC_ALGO_BBR2 : NGTCP2_CC_ALGO_CUBIC
     settings.initial_rtt = UInt64(clamping: max(wanted.initialRTT.nanoseconds, 1_000_000))
     settings.max_tx_udp_payload_size = min(max(wanted.maximumPacket, 1200), 65_527)
     settings.no_tx_udp_payload_size_shaping = wanted.pathMTUDiscovery ? 0 : 1

@@ -2,8 +2,13 @@
 import Values
 
 public struct QUICSettings: Sendable {
-  public enum CongestionControl: Sendable {
+  /// Of ngtcp2's four. Its CUBIC (and Reno) let the window grow to 2.89 times the delivery rate times the least round
+  /// trip and no further, its first BBR to twice: on a path of some 30 microseconds that is less than a batch, and the
+  /// sender waits for every acknowledgement. BBR version 2 knows that acknowledgements come in lumps, and takes a loss
+  /// now and then for what it mostly is (docs/performance.md has the numbers).
+  public enum CongestionControl: Sendable, CaseIterable {
     case cubic
+    /// Version 2, after draft-cardwell-iccrg-bbr-congestion-control-02.
     case bbr
   }
 
@@ -57,7 +62,7 @@ public struct QUICSettings: Sendable {
     datagramQueue = 512 << 10
     maximumPacket = 1452
     pathMTUDiscovery = true
-    congestionControl = .cubic
+    congestionControl = .bbr
     initialRTT = .milliseconds(333)
   }
 

@@ -130,6 +130,8 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
         if errno != EINTR { handler?.socketReported(SystemError("icmp"), on: self) }
         continue
       }
+      // Round trips are measured by this clock, and a turn may be longer than one.
+      loop.refreshNow()
       deliver(Int(count))
     }
     loop.readAgain(self)

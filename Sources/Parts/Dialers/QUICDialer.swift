@@ -289,7 +289,7 @@ private final class QUICClient: DatagramSocketHandler, TurnFlusher {
   }
 
   private func drain() {
-    let now = loop.now
+    let now = loop.refreshNow()
     pump.drain { connection.pollTransmit(into: $0, at: now) }
   }
 

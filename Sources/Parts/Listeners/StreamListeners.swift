@@ -228,7 +228,7 @@ public final class QUICStreamListener: StreamListener, DatagramSocketHandler, Tu
   }
 
   private func drain() {
-    let now = loop.now
+    let now = loop.refreshNow()
     pump.drain { endpoint.pollTransmit(into: $0, at: now) }
   }
 
