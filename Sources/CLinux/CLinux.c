@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/filter.h>
+#include <malloc.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -16,10 +18,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -498,4 +502,27 @@ int culvert_run_program(char *const arguments[]) {
     if (errno != EINTR) return -1;
   }
   return status;
+}
+
+// MARK: memory
+
+static int forget_segments(struct dl_phdr_info *object, size_t size, void *unused) {
+  (void)size;
+  (void)unused;
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  for (int i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+    // Segments with relocations are writable in the file's own words, also where they were closed afterwards.
+    if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W)) continue;
+    const uintptr_t start = (object->dlpi_addr + segment->p_vaddr) & ~(page - 1);
+    const uintptr_t end = object->dlpi_addr + segment->p_vaddr + segment->p_filesz;
+    // The kernel's own object cannot be advised, which is no harm.
+    madvise((void *)start, end - start, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+void culvert_forget_startup(void) {
+  malloc_trim(0);
+  dl_iterate_phdr(forget_segments, NULL);
 }

@@ -26,6 +26,8 @@ public final class Daemon {
   private var filter: ReflectionFilter?
   private var watch: NetworkWatch?
   private var control: ControlServer?
+  private var memoryTimer: LoopTimer?
+  private static let startup = TimeSpan.seconds(2)
 
   public init(loop: EventLoop, log: Log, options: Options) {
     context = ServiceContext(loop: loop, log: log)
@@ -43,6 +45,13 @@ public final class Daemon {
     watchNetwork()
     openControl()
     context.log.info("running", ["services": services.map(\.name).joined(separator: ",")])
+    releaseStartupMemory()
+  }
+
+  /// Once the first connections had time to come up, since they need code too that is not needed afterwards.
+  private func releaseStartupMemory() {
+    memoryTimer = context.loop.makeTimer { StartupMemory.release() }
+    memoryTimer?.arm(after: Self.startup)
   }
 
   private func make(

@@ -9,8 +9,10 @@ extension Tunnels {
   @Suite("Memory")
   struct MemoryTests {
     /// In KiB.
-    private static let idle = 20 << 10
+    private static let idle = 15 << 10
     private static let busy = 30 << 10
+    /// Seconds after which what only the start needed has been given back.
+    private static let start = 5.0
 
     @Test("Idle and at full rate, both ends stay small", arguments: [Carrier.udp, .tls, .quic, .icmp6])
     func resident(_ carrier: Carrier) throws {
@@ -18,6 +20,9 @@ extension Tunnels {
       defer { net.close() }
       let ends = try [net.culvert("server", carrier.server), net.culvert("client", carrier.client)]
       try #require(net.ping("client", Configurations.inner4) != nil, net.story)
+      _ = eventually(within: Self.start, every: 0.1) {
+        ends.allSatisfy { ((try? $0.memory("VmRSS")) ?? .max) < Self.idle }
+      }
       let idle = try ends.map { try $0.memory("VmRSS") }
       let up = try rate(net, from: "client", to: "server", Configurations.inner4)
       let down = try rate(net, from: "server", to: "client", "10.90.57.1")
@@ -27,6 +32,29 @@ extension Tunnels {
           + "at \(up) Mb/s up and \(down) down")
       for value in idle { #expect(value < Self.idle, "\(value) KiB") }
       for value in peak { #expect(value < Self.busy, "\(value) KiB") }
+    }
+
+    @Test("A thousand clients of one server are served, at less than 5 KB each")
+    func crowd() throws {
+      let net = try Net()
+      defer { net.close() }
+      let server = try net.culvert("server", Configurations.server(net: "10.90.57.30/16"))
+      _ = eventually(within: Self.start, every: 0.1) { ((try? server.memory("VmRSS")) ?? .max) < Self.idle }
+      // Its own memory: code that comes back into use is nobody's.
+      let before = try server.memory("RssAnon")
+      let clients = 1000
+      let crowd = try net.start(
+        "client",
+        "sh -c \"ulimit -n 4096; sleep 60 | python3 \(Machine.tools)/crowd.py 10.99.0.2 8421 \(clients) 10.90.57.30\"")
+      defer { crowd.kill() }
+      try #require(crowd.says("\(clients)", within: 30) != nil, net.story)
+      #expect(crowd.lines.last == "\(clients) \(clients)", net.story)
+      let each = Double(try server.memory("RssAnon") - before) * 1024 / Double(clients)
+      print("a client costs \(Int(each)) bytes")
+      #expect(each < 5_000)
+      let path = try server.path()
+      #expect(path.contains("10.90.64.1") && path.contains("10.90.67.232"), "all are in its path")
+      #expect(server.stop() == .exit(0), net.story)
     }
 
     /// Mb/s of one connection that sends as much as it can.

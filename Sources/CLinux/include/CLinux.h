@@ -38,6 +38,12 @@ int culvert_eventfd(void);
 int culvert_next_signal(int fd);
 /// A descriptor that reads the given signals, which are blocked for the calling thread and its later children.
 int culvert_signalfd(const int *signals, int count);
+
+// MARK: memory
+
+/// Gives free heap back, and unmaps the pages of all loaded code and constants; those that are used again come back from
+/// the page cache.
+void culvert_forget_startup(void);
 /// Unblocks every signal that culvert_signalfd blocked; for a child before it executes a program.
 void culvert_unblock_signals(void);
 int64_t culvert_monotonic_ns(void);
