@@ -321,7 +321,7 @@ static void append_int(struct msghdr *message, union control_buffer *buffer, siz
 
 ssize_t culvert_send_segments(
   int fd, const uint8_t *bytes, size_t length, uint32_t segment, const struct culvert_endpoint *remote,
-  const struct culvert_endpoint *local, uint32_t interface, uint8_t ecn) {
+  const struct culvert_endpoint *local, uint32_t interface, uint8_t ecn, int is_ipv4) {
   struct sockaddr_storage name;
   union control_buffer buffer;
   struct iovec piece = {.iov_base = (void *)bytes, .iov_len = length};
@@ -335,8 +335,10 @@ ssize_t culvert_send_segments(
   if (local != NULL && local->family != 0) used = write_source(&message, &buffer, local, interface);
   if (ecn != 0) {
     int value = ecn;
-    int v4 = remote != NULL ? remote->family == 4 : 0;
-    append_int(&message, &buffer, &used, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS, &value, sizeof value);
+    // An IPv6 socket that sends to an IPv4-mapped address reads IPv4's options and passes over IPv6's in silence.
+    append_int(
+      &message, &buffer, &used, is_ipv4 ? IPPROTO_IP : IPPROTO_IPV6, is_ipv4 ? IP_TOS : IPV6_TCLASS, &value,
+      sizeof value);
   }
   if (segment != 0 && segment < length) {
     uint16_t value = (uint16_t)segment;

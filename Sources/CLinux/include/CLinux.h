@@ -89,10 +89,11 @@ struct culvert_received {
 int culvert_receive(int fd, uint8_t *base, size_t stride, int count, struct culvert_received *out);
 
 /// Sends one buffer of back-to-back datagrams of segment bytes each (the last may be shorter). remote may be NULL on a
-/// connected socket, local NULL for the kernel's choice. segment 0 sends a single datagram.
+/// connected socket, local NULL for the kernel's choice. segment 0 sends a single datagram. ecn are the two bits for the
+/// IP header, which is one of IPv4 or not, whatever the socket is.
 ssize_t culvert_send_segments(
   int fd, const uint8_t *bytes, size_t length, uint32_t segment, const struct culvert_endpoint *remote,
-  const struct culvert_endpoint *local, uint32_t interface, uint8_t ecn);
+  const struct culvert_endpoint *local, uint32_t interface, uint8_t ecn, int is_ipv4);
 
 struct culvert_piece {
   const uint8_t *bytes;

@@ -164,18 +164,19 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
     _ bytes: UnsafeRawBufferPointer, _ segment: Int, _ remote: Endpoint?, _ local: IPAddress?, _ ecn: UInt8
   ) -> SendOutcome {
     let pointer = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    let isIPv4: Int32 = (remote?.family ?? family) == .ipv4 ? 1 : 0
     while true {
       let sent: Int
       if let remote {
         var to = culvert_endpoint(remote, for: family)
         if let local {
           var from = culvert_endpoint(source: local)
-          sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), &to, &from, 0, ecn)
+          sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), &to, &from, 0, ecn, isIPv4)
         } else {
-          sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), &to, nil, 0, ecn)
+          sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), &to, nil, 0, ecn, isIPv4)
         }
       } else {
-        sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), nil, nil, 0, ecn)
+        sent = culvert_send_segments(descriptor, pointer, bytes.count, UInt32(segment), nil, nil, 0, ecn, isIPv4)
       }
       if sent >= 0 { return .sent }
       switch errno {
