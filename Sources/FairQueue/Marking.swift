@@ -2,12 +2,9 @@ import Values
 
 /// How a packet can be told that there is congestion without losing it (RFC 3168, section 5), in one byte.
 ///
-/// The two ECN bits of the packet as it came, and whether it is IPv4, where the header's checksum covers them. The
-/// checksum is updated by the difference (RFC 1624, equation 3), so a wrong one stays wrong for the receiver to see.
+/// The two ECN bits of the packet as it came.
 struct Marking: Equatable {
   let rawValue: UInt8
-
-  private static let ipv4: UInt8 = 4
 
   /// Not an IP packet, or a sender that would not understand.
   static let impossible = Marking(rawValue: 0)
@@ -18,7 +15,7 @@ struct Marking: Equatable {
   @inline(__always)
   init(of base: UnsafeRawPointer, isIPv4: Bool) {
     let byte = base.load(fromByteOffset: 1, as: UInt8.self)
-    rawValue = isIPv4 ? byte & 3 | Self.ipv4 : byte >> 4 & 3
+    rawValue = isIPv4 ? byte & 3 : byte >> 4 & 3
   }
 
   /// ECT(0), ECT(1), or marked already, which is as good.
@@ -26,20 +23,10 @@ struct Marking: Equatable {
   /// ECT(1): senders that expect to be marked often and give way a little each time (RFC 9331).
   var isScalable: Bool { rawValue & 3 == 1 }
 
-  /// Sets CE. `packet` is the one this was made of. False when it had it before, or cannot be marked.
+  /// Sets CE. `packet` is the one that this was made of. False when it had it before, or cannot be marked.
   func apply(to packet: UnsafeMutableRawBufferPointer) -> Bool {
-    guard isPossible, rawValue & 3 != 3, packet.count >= 20, let base = packet.baseAddress else { return false }
-    guard rawValue & Self.ipv4 != 0 else {
-      packet[1] |= 0x30
-      return true
-    }
-    let old = UnsafeRawPointer(base).number16(0)
-    var sum = InternetChecksum()
-    sum.add(~UnsafeRawPointer(base).number16(10))
-    sum.add(~old)
-    sum.add(old | 3)
-    packet[1] |= 3
-    base.storeBytes(of: sum.value.bigEndian, toByteOffset: 10, as: UInt16.self)
+    guard isPossible, rawValue & 3 != 3, packet.count >= 20 else { return false }
+    ECN.set(ECN.congested, in: packet)
     return true
   }
 }

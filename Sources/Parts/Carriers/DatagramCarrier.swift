@@ -1,4 +1,5 @@
 import LinuxIO
+import TunProtocol
 import Values
 
 /// The way that a tunnel's packets take to the other end: plain UDP, frames on a relay's stream, or whatever comes
@@ -44,7 +45,7 @@ extension DatagramCarrier {
   public var packetLimit: Int? { nil }
 }
 
-/// Datagrams on a connected UDP socket.
+/// Datagrams on a connected UDP socket. With an other end that understands them, congestion marks cross (`TunnelECN`).
 public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
   private let socket: UDPSocket
   private let loop: EventLoop
@@ -52,6 +53,7 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
   public weak var receiver: (any DatagramReceiver)?
   public private(set) var lastReport: String?
   private var heard: Receipt?
+  private var carriesMarks = false
 
   public var headroom: Int { 0 }
 
@@ -74,12 +76,15 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
   public func send(_ batch: inout PacketBatch) -> Bool {
     var index = 0
     let storage = UnsafeRawBufferPointer(batch.storage)
+    let isHandshake = batch.count == 1 && TunHandshake.isHandshake(UnsafeRawBufferPointer(batch[0]))
     while index < batch.count {
-      let run = batch.equalRun(from: index, limit: 64, byteLimit: 65_000)
+      var run = batch.equalRun(from: index, limit: 64, byteLimit: 65_000)
+      var ecn = isHandshake ? TunnelECN.ofHandshake : ECN.incapable
+      if carriesMarks, !isHandshake { (run, ecn) = batch.equallyMarked(from: index, count: run) }
       let first = batch.slot(index)
       let last = batch.slot(index + run - 1)
       let bytes = UnsafeRawBufferPointer(rebasing: storage[first.offset..<(last.offset + last.length)])
-      switch socket.send(bytes, segment: first.length, to: nil, from: nil, ecn: 0) {
+      switch socket.send(bytes, segment: first.length, to: nil, from: nil, ecn: ecn) {
       case .sent: break
       // A full socket buffer drains within microseconds; what does not fit is lost like on any full link.
       case .blocked: return true
@@ -95,7 +100,24 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
   public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
     if heard == nil { heard = socket.receipt(of: arrival, at: loop.now) }
     lastReport = nil
+    if arrival.ecn != ECN.incapable { take(arrival.ecn, into: &batch) }
     receiver?.carrierReceived(&batch, from: self)
+  }
+
+  private func take(_ outer: UInt8, into batch: inout PacketBatch) {
+    if !carriesMarks {
+      carriesMarks = (0..<batch.count).contains { TunHandshake.isHandshake(UnsafeRawBufferPointer(batch[$0])) }
+    }
+    var index = 0
+    while index < batch.count {
+      if TunHandshake.isHandshake(UnsafeRawBufferPointer(batch[index]))
+        || TunnelECN.decapsulate(batch[index], outer: outer)
+      {
+        index += 1
+      } else {
+        batch.removeSlot(at: index)
+      }
+    }
   }
 
   public func socketWritable(_ socket: any DatagramSocket) { receiver?.carrierWritable(self) }
@@ -103,5 +125,15 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
   public func socketReported(_ error: SystemError, on socket: any DatagramSocket) {
     // A refusal is a rumour (anybody can forge one), so it is remembered for the report and ends nothing.
     lastReport = "\(error)"
+  }
+}
+
+extension PacketBatch {
+  /// How many of the packets have the first one's congestion bits, and those.
+  func equallyMarked(from start: Int, count: Int) -> (count: Int, ecn: UInt8) {
+    let ecn = ECN.bits(of: UnsafeRawBufferPointer(self[start]))
+    var end = start + 1
+    while end < start + count, ECN.bits(of: UnsafeRawBufferPointer(self[end])) == ecn { end += 1 }
+    return (end - start, ecn)
   }
 }

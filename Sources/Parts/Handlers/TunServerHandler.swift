@@ -37,7 +37,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
   private let port: TunPort
   private let socket: UDPSocket
   private var registry: TunRegistry<Endpoint>
-  private var receipts: [Endpoint: Receipt] = [:]
+  private var senders: [Endpoint: Sender] = [:]
   private var complaints = ComplaintLimiter<Endpoint>()
   private let outgoing = PacketBatchBox(capacity: 192 * 1024, maximumCount: 256, headroom: 0)
   private var isClosed = false
@@ -51,6 +51,13 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
   public private(set) var sentPackets: UInt64 = 0
 
   private static let batchesPerTurn = 8
+
+  /// A client as its last announcement came.
+  private struct Sender {
+    let receipt: Receipt
+    /// It puts congestion marks of the outer header into the packets inside (`TunnelECN`).
+    let carriesMarks: Bool
+  }
 
   public init(
     loop: EventLoop, arena: ReceiveArena, log: Log, settings: Settings, local: Endpoint, options: SocketOptions,
@@ -73,7 +80,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
   /// One path for each client.
   public var paths: [(name: String, path: Path)] {
     registry.all.map { client in
-      let receipt = receipts[client.key]
+      let receipt = senders[client.key]?.receipt
       let leg = Leg(
         from: .us, to: .client, local: receipt?.localFact, remote: receipt?.remoteFact, transport: [.udp])
       let name = client.addresses.map(\.description).joined(separator: ",")
@@ -118,11 +125,16 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
         }
         admitted = source
       }
+      if arrival.ecn != ECN.incapable, !TunnelECN.decapsulate(batch[index], outer: arrival.ecn) {
+        batch.removeSlot(at: index)
+        continue
+      }
       if !settings.pointToPoint, let other = lookup(destination), other != sender {
         let slot = batch.slot(index)
-        if !run.take(offset: slot.offset, length: slot.length, to: other) {
+        let ecn = ECN.bits(of: packet)
+        if !run.take(offset: slot.offset, length: slot.length, to: other, ecn: ecn) {
           send(&run, of: batch)
-          _ = run.take(offset: slot.offset, length: slot.length, to: other)
+          _ = run.take(offset: slot.offset, length: slot.length, to: other, ecn: ecn)
         }
         batch.removeSlot(at: index)
         continue
@@ -140,7 +152,10 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     guard let client = run.client, run.count > 0 else { return }
     sentPackets &+= UInt64(run.count)
     let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(batch.storage)[run.start..<run.end])
-    _ = socket.send(bytes, segment: run.segment, to: client, from: receipts[client]?.local?.address, ecn: 0)
+    let sender = senders[client]
+    _ = socket.send(
+      bytes, segment: run.segment, to: client, from: sender?.receipt.local?.address,
+      ecn: sender?.carriesMarks == true ? run.ecn : ECN.incapable)
     run = ForwardRun()
   }
 
@@ -185,8 +200,9 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
       }
     case .accepted(let isNew, let displaced):
       claimants[arrival.remote] = nil
-      receipts[arrival.remote] = socket.receipt(of: arrival, at: loop.now)
-      for other in displaced { receipts[other] = nil }
+      senders[arrival.remote] = Sender(
+        receipt: socket.receipt(of: arrival, at: loop.now), carriesMarks: TunnelECN.isUnderstood(arrival.ecn))
+      for other in displaced { senders[other] = nil }
       if isNew {
         let addresses = announcement.addresses.map(\.description).joined(separator: ",")
         if let old = displaced.first {
@@ -197,7 +213,8 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
       }
       let answer = TunHandshake.encodeAnswer(observed: arrival.remote.address)
       answer.withUnsafeBytes {
-        _ = socket.send($0, segment: $0.count, to: arrival.remote, from: arrival.local, ecn: 0)
+        let ecn = TunnelECN.isUnderstood(arrival.ecn) ? TunnelECN.ofHandshake : ECN.incapable
+        _ = socket.send($0, segment: $0.count, to: arrival.remote, from: arrival.local, ecn: ecn)
       }
     }
   }
@@ -258,13 +275,16 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
       var end = index + 1
       while end < count, clientOfPacket(end) == client { end += 1 }
       sentPackets &+= UInt64(end - index)
-      let from = receipts[client]?.local?.address
+      let sender = senders[client]
+      let from = sender?.receipt.local?.address
       while index < end {
-        let run = min(end - index, outgoing.batch.equalRun(from: index, limit: 64, byteLimit: 65_000))
+        var run = min(end - index, outgoing.batch.equalRun(from: index, limit: 64, byteLimit: 65_000))
+        var ecn = ECN.incapable
+        if sender?.carriesMarks == true { (run, ecn) = outgoing.batch.equallyMarked(from: index, count: run) }
         let first = outgoing.batch.slot(index)
         let last = outgoing.batch.slot(index + run - 1)
         let bytes = UnsafeRawBufferPointer(rebasing: storage[first.offset..<(last.offset + last.length)])
-        if case .failed(let error) = socket.send(bytes, segment: first.length, to: client, from: from, ecn: 0),
+        if case .failed(let error) = socket.send(bytes, segment: first.length, to: client, from: from, ecn: ecn),
           complaints.isDue(client, "\(error)", at: loop.now)
         {
           log.debug("a client could not be reached: \(error)", ["client": client])
@@ -302,16 +322,18 @@ private struct ForwardRun {
   private(set) var start = 0
   private(set) var end = 0
   private(set) var segment = 0
+  private(set) var ecn: UInt8 = 0
   private(set) var count = 0
   private var isComplete = false
 
   /// False when the packet cannot join and the run has to leave first.
-  mutating func take(offset: Int, length: Int, to other: Endpoint) -> Bool {
+  mutating func take(offset: Int, length: Int, to other: Endpoint, ecn bits: UInt8) -> Bool {
     if count == 0 {
       client = other
       start = offset
       segment = length
-    } else if client != other || offset != end || length > segment || isComplete || count == 64
+      ecn = bits
+    } else if client != other || ecn != bits || offset != end || length > segment || isComplete || count == 64
       || end - start + length > 65_000
     {
       return false
