@@ -192,7 +192,8 @@ static double time_seal(const struct library *library, void *context, uint8_t *t
   return (now() - start) / calls;
 }
 
-static double time_open(const struct library *library, void *context, uint8_t *text, const uint8_t *sealed, long calls) {
+static double time_open(const struct library *library, void *context, uint8_t *text, const uint8_t *sealed,
+                        long calls) {
   uint8_t nonce[NONCE] = {0};
   double start = now();
   for (long i = 0; i < calls; i++) {
