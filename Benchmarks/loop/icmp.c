@@ -19,7 +19,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 
-enum { BATCH = 64, HEADER = 14 + 20 + 8, FRAME = 2048, FRAMES = 512, MESSAGES = 16 };
+enum { BATCH = 64, HEADER = 14 + 20 + 8, FRAME = 2048, FRAMES = 512, MESSAGES = 64 };
 
 struct sender {
   int fd, packets, ring, without_ip;
