@@ -99,14 +99,22 @@ class Datagrams:
     def __init__(self, connection, is_server):
         self.connection = connection
         self.is_server = is_server
+        self.announcement = self.answer = b""
 
     def say(self, data):
+        if data[:4] == b"GOST":
+            self.answer = data
         self.connection.send(data)
 
     def expect(self, data):
         got, source = self.connection.recvfrom(65535)
-        while is_noise(got):
+        # An announcement that comes once more while a packet is awaited is a matter of time, not of bytes.
+        while is_noise(got) or got == self.announcement != data:
+            if got == self.announcement:
+                self.connection.send(self.answer)
             got, source = self.connection.recvfrom(65535)
+        if data[:4] == b"GOST":
+            self.announcement = data
         if self.is_server:
             self.connection.connect(source)
             self.is_server = False
