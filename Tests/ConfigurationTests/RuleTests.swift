@@ -333,6 +333,7 @@ import Values
     }
     #expect(check(client(sixteen)).diagnostics.isEmpty)
     #expect(check(client(sixteen + "q")).codes == [.passphraseTooLong])
+    #expect(check(client(sixteen + "q")).diagnostics.map(\.severity) == [.warning], "GOST sends sixteen of them")
     #expect(check(client("ääääääääß")).codes == [.passphraseTooLong])
     let server = tunServer().with("    type: tun\n  listener", "    type: tun\n    auther: u\n  listener")
     let users = { (password: String) in
@@ -340,6 +341,7 @@ import Values
     }
     #expect(check(users(sixteen)).diagnostics.isEmpty)
     #expect(check(users(sixteen + "q")).codes == [.passphraseTooLong])
+    #expect(check(users(sixteen + "q")).diagnostics.map(\.severity) == [.error])
   }
 
   @Test("Names of interfaces are what Linux takes, each once")

@@ -60,7 +60,7 @@ extension Explanations {
     Explanation(
       .passphraseTooLong, "a passphrase of more than 16 bytes",
       [
-        "The TUN handshake has room for 16 bytes. GOST cuts a longer passphrase off without a word, and the server then compares a part with the whole."
+        "The TUN handshake has room for 16 bytes. GOST cuts a longer passphrase off without a word, and the server then compares a part with the whole. For a client it is a warning, because without an auther nobody compares it; for a server's user it is an error, because no client can ever send that password."
       ],
       wrong: .init(ExampleFile.client(handler: ["passphrase: correct horse battery staple"])),
       right: .init(ExampleFile.client(handler: ["passphrase: correct horse"]))),

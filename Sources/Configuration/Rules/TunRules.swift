@@ -191,9 +191,12 @@ struct TunRules {
     {
       report.add(
         Diagnostic(
-          .passphraseTooLong, "a passphrase has at most 16 bytes, this one has \(secret.byteCount)",
-          at: .init(entry.valueSpan, "would be cut off"),
-          notes: ["GOST sends the first 16 bytes only, and the server compares them with the whole password"],
+          .passphraseTooLong, "a passphrase has at most 16 bytes, this one has \(secret.byteCount)", .warning,
+          at: .init(entry.valueSpan, "is cut off"),
+          notes: [
+            "GOST sends the first 16 bytes only, and so do we; a GOST server compares them with the whole password, and a "
+              + "server without an auther with nothing"
+          ],
           help: ["choose one of 16 bytes or fewer, here and at the server"]))
     }
     guard service.isTunServer else { return }
