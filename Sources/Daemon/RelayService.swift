@@ -143,7 +143,8 @@ final class RelayService: RunningService {
 
   var details: [(key: String, value: String)] {
     var list = [("listening", listener?.receipt.local?.description ?? "stopped")]
-    let dropped = (listener?.dropped ?? []) + (handler.refused > 0 ? [("relay requests", handler.refused)] : [])
+    let own = [(what: "relay requests", count: handler.refused), (what: "waited too long", count: handler.lostWaiting)]
+    let dropped = (listener?.dropped ?? []) + own.filter { $0.count > 0 }
     if !dropped.isEmpty {
       list.append(("dropped", dropped.map { "\($0.what) \($0.count)" }.joined(separator: ", ")))
     }

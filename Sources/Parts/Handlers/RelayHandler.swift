@@ -30,6 +30,9 @@ public final class RelayHandler {
   private var complaints = ComplaintLimiter<IPAddress>()
   /// Requests that were cut short, wrong, or not allowed.
   public fileprivate(set) var refused: UInt64 = 0
+  /// Packets that waited for a full client and were dropped: too long, or too many.
+  public var lostWaiting: UInt64 { sessions.values.reduce(lostWithSessions) { $0 &+ $1.lostWaiting } }
+  private var lostWithSessions: UInt64 = 0
 
   public init(loop: EventLoop, arena: ReceiveArena, log: Log, settings: Settings) {
     self.loop = loop
@@ -53,7 +56,10 @@ public final class RelayHandler {
     sessions = [:]
   }
 
-  fileprivate func ended(_ session: RelaySession) { sessions[ObjectIdentifier(session)] = nil }
+  fileprivate func ended(_ session: RelaySession) {
+    guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
+    lostWithSessions &+= session.lostWaiting
+  }
 
   fileprivate func complain(_ text: String, from remote: Endpoint?) {
     guard complaints.isDue(remote?.address ?? .anyIPv4, text, at: loop.now) else { return }
@@ -351,6 +357,8 @@ private final class RelaySession: ByteStreamObserver, DatagramSocketHandler, Dat
       sendFrames()
     }
   }
+
+  var lostWaiting: UInt64 { backlog.lost }
 
   /// Whether the client takes no more at the moment; it is told when it does again.
   private var isFull: Bool {
