@@ -1,7 +1,7 @@
 """One transfer: iperf3 with its own ping beside it, and what it cost the tunnel's two processes.
 
 What is what. Throughput is what the receiver got. CPU seconds are user and system time of the two tunnel processes,
-all threads, from /proc/PID/stat before and after (ticks of 10 ms). Peak RSS is VmHWM, of the process's life so far.
+all threads, from /proc/PID/stat before and after (ticks of 10 ms). Peak RSS is VmHWM since the transfer's start.
 The ping runs beside the transfer, twenty a second, from half a second after its start. `others` is user time that
 neither the tunnel nor iperf3 nor ping took, in cores: on a machine that is shared it says which runs to distrust.
 """
@@ -59,6 +59,8 @@ def transfer(places: lab.Lab, kind: Kind, target: str, seconds: int, tunnel: lis
     try:
         user_before, mine_before = _user_seconds(), _own_user(tunnel)
         cpu_before = [_cpu(process.pid) for process in tunnel]
+        for process in tunnel:
+            _forget_peak(process.pid)
         began = time.monotonic()
         client = places.start(
             places.client,
@@ -175,6 +177,15 @@ def _peak_rss(pid: int) -> float:
     with open(f"/proc/{pid}/status") as file:
         found = re.search(r"VmHWM:\s+(\d+) kB", file.read())
     return int(found[1]) / 1024 if found else 0.0
+
+
+def _forget_peak(pid: int) -> None:
+    """Makes VmHWM begin anew (proc(5), clear_refs)."""
+    try:
+        with open(f"/proc/{pid}/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        raise lab.Failure("a tunnel process ended before the transfer") from None
 
 
 def _user_seconds() -> float:

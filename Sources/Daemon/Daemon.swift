@@ -48,8 +48,10 @@ public final class Daemon {
     releaseStartupMemory()
   }
 
-  /// Once the first connections had time to come up, since they need code too that is not needed afterwards.
+  /// Now, and once more when the first connections had time to come up, since they need code too that nothing needs
+  /// afterwards.
   private func releaseStartupMemory() {
+    StartupMemory.release()
     memoryTimer = context.loop.makeTimer { StartupMemory.release() }
     memoryTimer?.arm(after: Self.startup)
   }
