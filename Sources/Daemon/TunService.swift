@@ -243,7 +243,9 @@ final class TunService: RunningService, DialGuardian {
     switch end {
     case .client(let client):
       list.append(("packets", "\(client.sentPackets) out, \(client.receivedPackets) in"))
-      let drops = [("malformed", client.malformed), ("waited too long", client.lostWaiting)].filter { $0.1 > 0 }
+      let drops = [
+        ("malformed", client.malformed), ("waited too long", client.lostWaiting), ("congestion", client.congested),
+      ].filter { $0.1 > 0 }
       if !drops.isEmpty { list.append(("dropped", drops.map { "\($0.0) \($0.1)" }.joined(separator: ", "))) }
     case .server(let server):
       list.append(("packets", "\(server.sentPackets) out, \(server.receivedPackets) in"))

@@ -56,6 +56,8 @@ public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
     case noRoute
     /// Not an IP packet.
     case malformed
+    /// Went through congestion, and its sender would not understand a mark (RFC 6040).
+    case congestion
   }
 
   /// Where an inner address is.

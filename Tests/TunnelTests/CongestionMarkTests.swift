@@ -40,7 +40,7 @@ extension Tunnels {
       let net = try Net()
       defer { net.close() }
       try prepare(net)
-      try net.culvert("server", Carrier.udp.server)
+      let server = try net.culvert("server", Carrier.udp.server)
       try net.culvert("client", Carrier.udp.client)
       try #require(net.ping("client", Configurations.inner4) != nil, net.story)
       let before = try heard(net)
@@ -54,6 +54,14 @@ extension Tunnels {
       try expectTransfer(net, from: "client", to: "server", Configurations.inner4, 8 << 20)
       #expect(try counter(net, "unmarkable") > unmarkable + (4 << 20))
       #expect(try counter(net, "markable") == markable)
+      // A router that marks it nevertheless has lost it, and the server counts that.
+      #expect(try !server.path().contains("congestion"))
+      try net.set(
+        "client",
+        "nft \"add rule inet router out udp dport 8421 udp length > 200 numgen random mod 50 0 ip ecn set ce\"")
+      try expectTransfer(net, from: "client", to: "server", Configurations.inner4, 8 << 20)
+      let path = try server.path()
+      #expect(path.contains(/dropped: congestion \d+/), "\(path)")
     }
 
     @Test(

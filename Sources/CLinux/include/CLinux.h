@@ -38,12 +38,6 @@ int culvert_eventfd(void);
 int culvert_next_signal(int fd);
 /// A descriptor that reads the given signals, which are blocked for the calling thread and its later children.
 int culvert_signalfd(const int *signals, int count);
-
-// MARK: memory
-
-/// Gives free heap back, and unmaps the pages of all loaded code and constants; those that are used again come back from
-/// the page cache.
-void culvert_forget_startup(void);
 /// Unblocks every signal that culvert_signalfd blocked; for a child before it executes a program.
 void culvert_unblock_signals(void);
 int64_t culvert_monotonic_ns(void);
@@ -131,3 +125,9 @@ int culvert_unix_connect(const char *path);
 /// Runs a program, found along PATH, with a list of arguments that ends with NULL, and waits for it; -1 with errno, else
 /// the wait status.
 int culvert_run_program(char *const arguments[]);
+
+// MARK: memory
+
+/// Gives free heap back, and unmaps the pages of all loaded code and constants; those that are used again come back from
+/// the page cache.
+void culvert_forget_startup(void);

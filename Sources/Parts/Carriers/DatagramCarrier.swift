@@ -14,8 +14,7 @@ public protocol DatagramCarrier: AnyObject {
   /// lowers the segments that TCP flows announce to it.
   var packetLimit: Int? { get }
 
-  /// Takes the whole batch. False means that no more should come until `carrierWritable`: the pump stops reading the
-  /// device, and the kernel's own queue does what it does when a link is full.
+  /// Takes the whole batch. False means that no more should come until `carrierWritable` (see `CarrierQueue`).
   func send(_ batch: inout PacketBatch) -> Bool
 
   func close()
@@ -28,10 +27,9 @@ public protocol DatagramCarrier: AnyObject {
 
   /// Whether the node itself has shown that it speaks our protocol; `nil` where there is no node to show it.
   var nodeAnswered: Bool? { get }
-}
 
-extension DatagramCarrier {
-  public var nodeAnswered: Bool? { nil }
+  /// Packets that went through congestion and could not be marked, so that they were dropped (RFC 6040).
+  var congested: UInt64 { get }
 }
 
 public protocol DatagramReceiver: AnyObject {
@@ -42,7 +40,9 @@ public protocol DatagramReceiver: AnyObject {
 }
 
 extension DatagramCarrier {
+  public var nodeAnswered: Bool? { nil }
   public var packetLimit: Int? { nil }
+  public var congested: UInt64 { 0 }
 }
 
 /// Datagrams on a connected UDP socket. With an other end that understands them, congestion marks cross (`TunnelECN`).
@@ -54,6 +54,7 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
   public private(set) var lastReport: String?
   private var heard: Receipt?
   private var carriesMarks = false
+  public private(set) var congested: UInt64 = 0
 
   public var headroom: Int { 0 }
 
@@ -115,6 +116,7 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
       {
         index += 1
       } else {
+        congested &+= 1
         batch.removeSlot(at: index)
       }
     }

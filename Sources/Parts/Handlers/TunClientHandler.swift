@@ -53,6 +53,9 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   /// Packets that waited for a full carrier and were dropped: too long, or too many.
   public var lostWaiting: UInt64 { lostWithCarriers &+ (queue?.lost ?? 0) }
   private var lostWithCarriers: UInt64 = 0
+  /// Packets that came through congestion and could not be marked.
+  public var congested: UInt64 { congestedBefore &+ (carrier?.congested ?? 0) }
+  private var congestedBefore: UInt64 = 0
 
   private static let batchesPerTurn = 8
   private static let quickRedial = TimeSpan.milliseconds(100)
@@ -152,9 +155,11 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   }
 
   private func closeQueue() {
-    if let queue { lostWithCarriers &+= queue.lost }
-    queue?.close()
-    queue = nil
+    guard let queue else { return }
+    lostWithCarriers &+= queue.lost
+    congestedBefore &+= queue.carrier.congested
+    queue.close()
+    self.queue = nil
   }
 
   // MARK: The machine

@@ -126,6 +126,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
         admitted = source
       }
       if arrival.ecn != ECN.incapable, !TunnelECN.decapsulate(batch[index], outer: arrival.ecn) {
+        drop(.congestion, sender, source)
         batch.removeSlot(at: index)
         continue
       }
@@ -239,6 +240,8 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
         "dropping packets whose source address is not the sender's",
         ["sender": sender, "source": source?.description ?? "none"])
     case .malformed: log.debug("dropping datagrams that are not IP packets", ["sender": sender])
+    case .congestion:
+      log.debug("dropping packets that went through congestion and cannot be marked", ["sender": sender])
     case .noRoute: break
     }
   }
