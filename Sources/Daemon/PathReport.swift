@@ -53,8 +53,13 @@ public struct PathReport {
             "           \(leg.family?.description ?? "family unknown"), "
               + (leg.transport.isEmpty ? "transport unknown" : leg.transport.map(Self.text).joined(separator: " / ")))
         } else {
-          lines.append("           unknown: only \(Log.escape(leg.from.description)) can see it, and it did not say")
+          lines.append(
+            "           addresses unknown: only \(Log.escape(leg.from.description)) can see them, and it did not say")
+          if !leg.transport.isEmpty {
+            lines.append("           inside it, from us: \(leg.transport.map(Self.text).joined(separator: " / "))")
+          }
         }
+        if let counted = countedText(leg) { lines.append("           \(counted)") }
       }
     }
     return lines.joined(separator: "\n") + "\n"
@@ -82,6 +87,14 @@ public struct PathReport {
     }
   }
 
+  /// Bytes and round trip, as far as they are known.
+  private func countedText(_ leg: Leg) -> String? {
+    var parts: [String] = []
+    if let traffic = leg.traffic { parts.append("\(traffic.forward) bytes forth, \(traffic.back) back") }
+    if let roundTrip = leg.roundTrip { parts.append("round trip \(roundTrip)") }
+    return parts.isEmpty ? nil : parts.joined(separator: ", ")
+  }
+
   private static func text(_ layer: Layer) -> String {
     switch layer {
     case .tcp: return "TCP"
@@ -98,7 +111,12 @@ public struct PathReport {
         case nil: ""
         }
       return "\(facts.version) \(facts.cipherSuite)\(verified)"
+    case .webSocket: return "WebSocket"
+    case .smux(let version): return "smux v\(version)"
     case .relay: return "relay"
+    case .http: return "HTTP proxy"
+    case .socks4: return "SOCKS4"
+    case .socks5: return "SOCKS5"
     }
   }
 
@@ -124,7 +142,9 @@ public struct PathReport {
     let transport = leg.transport.map(Self.json).joined(separator: ",")
     return "{\"from\":\(json(leg.from)),\"to\":\(json(leg.to)),\"local\":\(json(leg.local)),"
       + "\"remote\":\(json(leg.remote)),\"family\":\(leg.family.map { JSONText.quote($0.description) } ?? "null"),"
-      + "\"transport\":[\(transport)]}"
+      + "\"transport\":[\(transport)],"
+      + "\"bytes\":\(leg.traffic.map { "{\"forth\":\($0.forward),\"back\":\($0.back)}" } ?? "null"),"
+      + "\"roundTripMicroseconds\":\(leg.roundTrip.map { "\($0.nanoseconds / 1000)" } ?? "null")}"
   }
 
   private func json(_ role: Role) -> String {
@@ -148,6 +168,11 @@ public struct PathReport {
     case .tcp: return "{\"layer\":\"tcp\"}"
     case .udp: return "{\"layer\":\"udp\"}"
     case .relay: return "{\"layer\":\"relay\"}"
+    case .webSocket: return "{\"layer\":\"websocket\"}"
+    case .smux(let version): return "{\"layer\":\"smux\",\"version\":\(version)}"
+    case .http: return "{\"layer\":\"http\"}"
+    case .socks4: return "{\"layer\":\"socks4\"}"
+    case .socks5: return "{\"layer\":\"socks5\"}"
     case .icmpEcho(let family, let identifier):
       return "{\"layer\":\"\(family == .ipv4 ? "icmp" : "icmp6")\",\"identifier\":\(identifier)}"
     case .quic(let version, let name):

@@ -26,8 +26,20 @@ public protocol ByteStream: AnyObject {
   var receipt: Receipt { get }
 
   /// Waits for `streamReadable` to be worth calling again although there may be bytes already: for a reader that
-  /// stopped before `.blocked`.
+  /// stopped before `.blocked`, and for a new owner, who cannot know what the one before him was told.
   func readLater()
+
+  /// The stream that may take this one's place from now on: the one below, once this one has nothing left to add,
+  /// take off or give back. Two streams that settle on plain TCP are joined in the kernel.
+  var settled: any ByteStream { get }
+
+  /// The round trip to the other end of the transport as it measures it; `nil` where it does not, or not yet.
+  var roundTrip: TimeSpan? { get }
+}
+
+extension ByteStream {
+  public var settled: any ByteStream { self }
+  public var roundTrip: TimeSpan? { nil }
 }
 
 public enum StreamRead: Sendable {
@@ -59,6 +71,8 @@ public struct TransportFailure: Error, Hashable, Sendable {
     case unreachable
     /// We may not do it.
     case permission
+    /// Our own policy says no: the target is one that this service does not go to.
+    case forbidden
     /// The other end broke the protocol.
     case violation
     /// We closed it.

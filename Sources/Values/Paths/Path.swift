@@ -65,13 +65,28 @@ public struct Leg: Sendable {
   public let remote: Fact<Endpoint>?
   /// From the packet outwards in: `icmp6`, then `quic`, then `relay`. Empty when unknown.
   public let transport: [Layer]
+  /// What crossed the leg for this connection, where we carried it.
+  public let traffic: Traffic?
+  /// The round trip between the leg's ends as the transport measures it; `nil` where it does not, or not yet.
+  public let roundTrip: TimeSpan?
 
-  public init(from: Role, to: Role, local: Fact<Endpoint>?, remote: Fact<Endpoint>?, transport: [Layer]) {
+  public init(
+    from: Role, to: Role, local: Fact<Endpoint>?, remote: Fact<Endpoint>?, transport: [Layer],
+    traffic: Traffic? = nil, roundTrip: TimeSpan? = nil
+  ) {
     self.from = from
     self.to = to
     self.local = local
     self.remote = remote
     self.transport = transport
+    self.traffic = traffic
+    self.roundTrip = roundTrip
+  }
+
+  /// The same leg with what was counted on it.
+  public func with(_ traffic: Traffic) -> Leg {
+    Leg(
+      from: from, to: to, local: local, remote: remote, transport: transport, traffic: traffic, roundTrip: roundTrip)
   }
 
   /// The family of the packets on this leg, where an endpoint is known.
@@ -79,6 +94,17 @@ public struct Leg: Sendable {
 
   /// The weakest evidence among the leg's facts; `nil` when nothing is known.
   public var evidence: Evidence? { (remote ?? local)?.evidence }
+}
+
+/// Bytes of payload that crossed a leg: `forward` from its first end to its second, `back` the other way.
+public struct Traffic: Hashable, Sendable {
+  public let forward: UInt64
+  public let back: UInt64
+
+  public init(forward: UInt64, back: UInt64) {
+    self.forward = forward
+    self.back = back
+  }
 }
 
 /// One layer of a leg's transport with what was negotiated on it.
@@ -89,7 +115,13 @@ public enum Layer: Hashable, Sendable {
   case icmpEcho(family: AddressFamily, identifier: UInt16)
   case quic(version: UInt32, applicationProtocol: String)
   case tls(TLSFacts)
+  case webSocket
+  /// Streams multiplexed by smux, of protocol version 1 or 2.
+  case smux(version: Int)
   case relay
+  case http
+  case socks4
+  case socks5
 }
 
 /// What a TLS handshake settled.
