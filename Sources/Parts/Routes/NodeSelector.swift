@@ -5,8 +5,8 @@ import Values
 /// A pick goes through three sieves: nodes that this request has tried already are out, nodes that failed a short while
 /// ago are out, and backup nodes are out while any other is left. The strategy chooses among what remains. Where every
 /// node has failed, the one whose failure lies furthest back gets its chance: a group never answers "no node" to a
-/// request that has not tried them all. (GOST 3.2.6 has no node then, and takes the way without the chain instead, which
-/// is the one thing that a user of a chain does not want.)
+/// request that has not tried them all. (GOST 3.2.6 has no node then and goes on as if the hop were not there, which is the
+/// one thing that a user of a chain does not want.)
 ///
 /// A node is failed once it has failed `maxFails` times without a success in between, for `failTimeout` after its last
 /// failure. Then it is tried again, and a single failure puts it back: only a success clears its account. A lone node
@@ -129,7 +129,8 @@ public struct NodeSelector: Sendable {
     case .hash:
       return choice[Int(hash.map { UInt64($0) % count } ?? UInt64.random(in: 0..<count, using: &random))]
     case .random:
-      var place = UInt64.random(in: 0..<choice.reduce(0) { $0 &+ members[$1].weight }, using: &random)
+      let sum = choice.reduce(0) { $0 &+ members[$1].weight }
+      var place = UInt64.random(in: 0..<max(1, sum), using: &random)
       for index in choice {
         if place < members[index].weight { return index }
         place -= members[index].weight
