@@ -5,7 +5,7 @@ extension PartCatalog {
     PartDescriptor(.dialer, ["tcp"], .available, "TCP", keys: tcpKeepaliveKeys, transport: "tcp"),
     PartDescriptor(
       .dialer, ["tls"], .available, "TLS over TCP",
-      keys: tcpKeepaliveKeys + [MetadataKey("handshakeTimeout", .duration, .available, "time for the handshake")],
+      keys: tcpKeepaliveKeys + [handshakeTimeoutKey],
       transport: "tls", overhead: Overhead(bytes: 22), encrypts: true),
     PartDescriptor(
       .dialer, ["quic"], .available, "QUIC, one stream for each connection",
@@ -19,13 +19,30 @@ extension PartCatalog {
       .dialer, ["icmp6"], .available, "QUIC inside ICMPv6 echo", keys: quicKeys + [maxStreamsKey],
       transport: "icmp6", family: .ipv6, overhead: Overhead(bytes: 55, datagramLimit: 1338),
       portMeaning: .echoIdentifier, encrypts: true),
+    PartDescriptor(
+      .dialer, ["ws"], .available, "WebSocket", keys: webSocketDialerKeys, transport: "ws",
+      overhead: Overhead(bytes: 8)),
+    PartDescriptor(
+      .dialer, ["wss"], .available, "WebSocket over TLS", keys: webSocketDialerKeys, transport: "wss",
+      overhead: Overhead(bytes: 30), encrypts: true),
+    PartDescriptor(
+      .dialer, ["mws"], .available, "streams multiplexed over WebSocket", keys: webSocketDialerKeys + muxKeys,
+      transport: "mws", overhead: Overhead(bytes: 16), abilities: [.multiplexes]),
+    PartDescriptor(
+      .dialer, ["mwss"], .available, "streams multiplexed over WebSocket over TLS",
+      keys: webSocketDialerKeys + muxKeys, transport: "mwss", overhead: Overhead(bytes: 38), encrypts: true,
+      abilities: [.multiplexes]),
+    PartDescriptor(
+      .dialer, ["mtls"], .available, "streams multiplexed over TLS (not mutual TLS)",
+      keys: tcpKeepaliveKeys + [handshakeTimeoutKey] + muxKeys, transport: "mtls", overhead: Overhead(bytes: 30),
+      encrypts: true, abilities: [.multiplexes]),
+    PartDescriptor(
+      .dialer, ["mtcp"], .available, "streams multiplexed over TCP",
+      keys: tcpKeepaliveKeys + [handshakeTimeoutKey] + muxKeys, transport: "mtcp", overhead: Overhead(bytes: 8),
+      abilities: [.multiplexes]),
+    PartDescriptor(
+      .dialer, ["direct", "virtual"], .available, "no node: the target is dialled from here", portMeaning: .none),
     later(["utls"], "TLS with the fingerprint of a browser", transport: "tls", encrypts: true),
-    later(["mtls"], "streams multiplexed over TLS (not mutual TLS)", transport: "mtls", encrypts: true),
-    later(["mtcp"], "streams multiplexed over TCP", transport: "mtcp"),
-    later(["ws"], "WebSocket", transport: "ws"),
-    later(["wss"], "WebSocket over TLS", transport: "wss", encrypts: true),
-    later(["mws"], "streams multiplexed over WebSocket", transport: "mws"),
-    later(["mwss"], "streams multiplexed over WebSocket over TLS", transport: "mwss", encrypts: true),
     later(["h2"], "a stream for each HTTP/2 request, TLS", transport: "h2", encrypts: true),
     later(["h2c"], "a stream for each HTTP/2 request, clear text", transport: "h2c"),
     later(["http2"], "HTTP/2 for the connector `http2`", transport: "http2", encrypts: true),
@@ -45,8 +62,17 @@ extension PartCatalog {
     later(["sshd"], "SSH for the connector `sshd`", transport: "sshd", encrypts: true),
     later(["unix"], "a UNIX socket", transport: "unix"),
     later(["serial"], "a serial port", transport: "serial"),
-    later(["direct", "virtual"], "no node: the target is dialled from here"),
   ]
+
+  private static let handshakeTimeoutKey = MetadataKey(
+    "handshakeTimeout", .duration, .available, "time for the handshake")
+
+  private static let webSocketDialerKeys: [MetadataKey] =
+    [
+      MetadataKey("ws.host|host", .string, .available, "`Host` of the request; the node's address when absent"),
+      MetadataKey("ws.keepalive|keepalive", .bool, .available, "WebSocket pings"),
+      MetadataKey("ttl|keepalive.interval", .duration, .available, "time between WebSocket pings"),
+    ] + webSocketKeys + prefixedTCPKeepaliveKeys
 
   private static func later(
     _ names: [String], _ summary: String, transport: String? = nil, encrypts: Bool = false

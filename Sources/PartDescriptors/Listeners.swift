@@ -27,15 +27,16 @@ extension PartCatalog {
         MetadataKey("readQueueSize|recvQueueSize", .int(positive), .available, "datagrams waiting in a session"),
         backlogKey,
         MetadataKey("stateless", .anything, .notYet),
+        MetadataKey(
+          "relay", .anything, .withoutEffect("it is in GOST's documentation only, and GOST does not read it")),
       ],
       carries: .datagrams, transport: "udp"),
     PartDescriptor(
       .listener, ["tcp"], .available, "TCP",
-      keys: tcpKeepaliveKeys + [mptcpKey, MetadataKey("reuseport", .bool, .notYet, "SO_REUSEPORT")],
-      transport: "tcp"),
+      keys: tcpKeepaliveKeys + [mptcpKey, reusePortKey], transport: "tcp", abilities: [.proxyProtocol]),
     PartDescriptor(
       .listener, ["tls"], .available, "TLS over TCP", keys: tcpKeepaliveKeys + [mptcpKey], transport: "tls",
-      overhead: Overhead(bytes: 22), encrypts: true),
+      overhead: Overhead(bytes: 22), encrypts: true, abilities: [.proxyProtocol]),
     PartDescriptor(
       .listener, ["quic"], .available, "QUIC, one stream for each connection",
       keys: quicKeys + [maxStreamsKey, backlogKey] + quicOnlyKeys,
@@ -48,12 +49,37 @@ extension PartCatalog {
       .listener, ["icmp6"], .available, "QUIC inside ICMPv6 echo", keys: quicKeys + [maxStreamsKey, backlogKey],
       transport: "icmp6", family: .ipv6, overhead: Overhead(bytes: 55, datagramLimit: 1338),
       portMeaning: .echoIdentifier, encrypts: true),
-    later(["mtls"], "streams multiplexed over TLS (not mutual TLS)", transport: "mtls", encrypts: true),
-    later(["mtcp"], "streams multiplexed over TCP", transport: "mtcp"),
-    later(["ws"], "WebSocket", transport: "ws"),
-    later(["wss"], "WebSocket over TLS", transport: "wss", encrypts: true),
-    later(["mws"], "streams multiplexed over WebSocket", transport: "mws"),
-    later(["mwss"], "streams multiplexed over WebSocket over TLS", transport: "mwss", encrypts: true),
+    PartDescriptor(
+      .listener, ["ws"], .available, "WebSocket", keys: webSocketListenerKeys, transport: "ws",
+      overhead: Overhead(bytes: 4), abilities: [.proxyProtocol]),
+    PartDescriptor(
+      .listener, ["wss"], .available, "WebSocket over TLS", keys: webSocketListenerKeys, transport: "wss",
+      overhead: Overhead(bytes: 26), encrypts: true, abilities: [.proxyProtocol]),
+    PartDescriptor(
+      .listener, ["mws"], .available, "streams multiplexed over WebSocket", keys: webSocketListenerKeys + muxKeys,
+      transport: "mws", overhead: Overhead(bytes: 12), abilities: [.proxyProtocol, .multiplexes]),
+    PartDescriptor(
+      .listener, ["mwss"], .available, "streams multiplexed over WebSocket over TLS",
+      keys: webSocketListenerKeys + muxKeys, transport: "mwss", overhead: Overhead(bytes: 34), encrypts: true,
+      abilities: [.proxyProtocol, .multiplexes]),
+    PartDescriptor(
+      .listener, ["mtls"], .available, "streams multiplexed over TLS (not mutual TLS)",
+      keys: tcpKeepaliveKeys + [mptcpKey, backlogKey] + muxKeys, transport: "mtls", overhead: Overhead(bytes: 30),
+      encrypts: true, abilities: [.proxyProtocol, .multiplexes]),
+    PartDescriptor(
+      .listener, ["mtcp"], .available, "streams multiplexed over TCP",
+      keys: tcpKeepaliveKeys + [mptcpKey, reusePortKey, backlogKey] + muxKeys, transport: "mtcp",
+      overhead: Overhead(bytes: 8), abilities: [.proxyProtocol, .multiplexes]),
+    PartDescriptor(
+      .listener, ["rtcp"], .available, "a TCP port of the last node of its chain", abilities: [.remote]),
+    PartDescriptor(
+      .listener, ["rudp"], .available, "a UDP port of the last node of its chain",
+      keys: [
+        MetadataKey("ttl", .duration, .available, "silence after which a session ends"),
+        MetadataKey("readBufferSize", .int(1...65535), .available, "largest datagram, bytes"),
+        MetadataKey("readQueueSize", .int(positive), .available, "datagrams waiting in a session"), backlogKey,
+      ],
+      carries: .datagrams, abilities: [.remote]),
     later(["h2"], "a stream for each HTTP/2 request, TLS", transport: "h2", encrypts: true),
     later(["h2c"], "a stream for each HTTP/2 request, clear text", transport: "h2c"),
     later(["http2"], "an HTTP/2 server for the handler `http2`", transport: "http2", encrypts: true),
@@ -72,8 +98,6 @@ extension PartCatalog {
     later(["sshd"], "an SSH server for the handler `sshd`", transport: "sshd", encrypts: true),
     later(["red", "redir", "redirect"], "redirected TCP connections"),
     later(["redu"], "redirected UDP packets"),
-    later(["rtcp"], "a TCP port of the last node of its chain"),
-    later(["rudp"], "a UDP port of the last node of its chain"),
     later(["runix"], "a UNIX socket of the last node of its chain"),
     later(["tap"], "a TAP interface of this host"),
     later(["tungo"], "a TUN interface for the handler `tungo`"),
@@ -87,6 +111,16 @@ extension PartCatalog {
     MetadataKey("cipherKey", .anything, .notYet),
     MetadataKey("quic.enableDatagram|enableDatagram", .bool, .notYet),
   ]
+
+  private static let reusePortKey = MetadataKey("reuseport", .bool, .notYet, "SO_REUSEPORT")
+
+  private static let webSocketListenerKeys: [MetadataKey] =
+    webSocketKeys + tcpKeepaliveKeys + [
+      mptcpKey,
+      MetadataKey(
+        "ws.backlog|backlog", .anything,
+        .withoutEffect("a connection is handed on at once, so there is no queue to size")),
+    ]
 
   private static func later(
     _ names: [String], _ summary: String, transport: String? = nil, encrypts: Bool = false

@@ -3,11 +3,30 @@
 let counts = 0...Int(Int32.max)
 let positive = 1...Int(Int32.max)
 
-/// Keys of a multiplexed session, which a relay has for BIND alone.
-let muxKeys: [MetadataKey] = [
-  "mux.version", "mux.keepaliveInterval", "mux.keepaliveDisabled", "mux.keepaliveTimeout", "mux.maxFrameSize",
-  "mux.maxReceiveBuffer", "mux.maxStreamBuffer", "mux.type", "mux.maxStreamWindow",
-].map { MetadataKey($0, .anything, .withoutEffect("it shapes BIND sessions only, and BIND is not served yet")) }
+/// Keys of a session that many streams share. The defaults differ by part: version 1 for `mws`, `mwss`, `mtls` and
+/// BIND, 2 for `mtcp`.
+let muxKeys: [MetadataKey] =
+  [
+    MetadataKey("mux.version", .int(1...2), .available, "version of smux, the same at both ends"),
+    MetadataKey("mux.keepaliveInterval", .duration, .available, "time between keepalive frames"),
+    MetadataKey("mux.keepaliveDisabled", .bool, .available, "send no keepalive frames"),
+    MetadataKey("mux.keepaliveTimeout", .duration, .available, "silence after which the session ends"),
+    MetadataKey("mux.maxFrameSize", .int(1...65535), .available, "largest frame, bytes"),
+    MetadataKey("mux.maxReceiveBuffer", .int(positive), .available, "bytes that a session holds for its streams"),
+    MetadataKey("mux.maxStreamBuffer", .int(positive), .available, "bytes that a stream holds, version 2"),
+    MetadataKey("mux.type", .choice(["smux"], later: ["yamux"]), .available, "the protocol of the session"),
+    MetadataKey("mux.maxStreamWindow", .anything, .withoutEffect("it is for yamux, which is not yet supported")),
+  ] + documentedMuxKeys
+
+/// Names that GOST's documentation has and its code does not read.
+private let documentedMuxKeys: [MetadataKey] = [
+  ("muxKeepAliveDisabled", "mux.keepaliveDisabled"), ("muxKeepAliveInterval", "mux.keepaliveInterval"),
+  ("muxKeepAliveTimeout", "mux.keepaliveTimeout"), ("muxMaxFrameSize", "mux.maxFrameSize"),
+  ("muxMaxReceiveBuffer", "mux.maxReceiveBuffer"), ("muxMaxStreamBuffer", "mux.maxStreamBuffer"),
+  ("muxType", "mux.type"), ("muxMaxStreamWindow", "mux.maxStreamWindow"),
+].map {
+  MetadataKey($0.0, .anything, .withoutEffect("it is named so in GOST's documentation only; GOST reads `\($0.1)`"))
+}
 
 let sniffingKeys: [MetadataKey] =
   [MetadataKey("sniffing", .anything, .notYet)]
@@ -41,6 +60,42 @@ let tcpKeepaliveKeys: [MetadataKey] = [
   MetadataKey("keepalive.count", .int(positive), .available, "unanswered TCP keepalive probes before the end"),
 ]
 
+/// The same where the plain names mean WebSocket's own keepalive.
+let prefixedTCPKeepaliveKeys: [MetadataKey] = [
+  MetadataKey("tcp.keepalive", .bool, .available, "TCP keepalive on dialled connections"),
+  MetadataKey("tcp.keepalive.idle", .duration, .available, "idle time before the first TCP keepalive probe"),
+  MetadataKey("tcp.keepalive.interval", .duration, .available, "time between TCP keepalive probes"),
+  MetadataKey("tcp.keepalive.count", .int(positive), .available, "unanswered TCP keepalive probes before the end"),
+]
+
+/// Keys of WebSocket that both ends have.
+let webSocketKeys: [MetadataKey] =
+  [
+    MetadataKey("ws.path|path", .path, .available, "path of the request, the same at both ends; `/ws` when absent"),
+    MetadataKey("ws.header|header", .texts, .available, "further lines of the HTTP header"),
+    MetadataKey("ws.handshakeTimeout|handshakeTimeout", .duration, .available, "time for the handshake"),
+    MetadataKey("ws.readHeaderTimeout|readHeaderTimeout", .duration, .available, "time for the peer's HTTP header"),
+    MetadataKey("ws.enableCompression|enableCompression", .bool, .notYet, "permessage-deflate"),
+  ]
+  + ["ws.readBufferSize|readBufferSize", "ws.writeBufferSize|writeBufferSize"].map {
+    MetadataKey($0, .anything, .withoutEffect("buffers have the size of what is in them"))
+  }
+
+/// What a proxy that goes where its clients want may reach. Culvert's own; GOST ignores these keys.
+let egressKeys: [MetadataKey] = [
+  MetadataKey("egress.allow", .targets, .available, "targets that are allowed, before every other rule"),
+  MetadataKey("egress.deny", .targets, .available, "targets that are refused, before `egress.allow`"),
+]
+
+let readTimeoutKey = MetadataKey("readTimeout", .duration, .available, "time for the client's request")
+let hashKey = MetadataKey(
+  "hash", .choice(["host"], later: []), .available, "what the strategy `hash` goes by: the target, else the client")
+let skipAuthKey = MetadataKey("skipauth", .networks, .available, "clients that need no credentials")
+let timeoutKey = MetadataKey("timeout|connectTimeout", .duration, .available, "time for the node's answer")
+let udpBufferKey = MetadataKey(
+  "udp.bufferSize|udpBufferSize", .anything, .withoutEffect("every datagram passes whole, up to 65,535 bytes"))
+let idleTimeoutKey = MetadataKey("idleTimeout", .duration, .notYet, "silence after which a connection ends")
+
 let mptcpKey = MetadataKey("mptcp", .bool, .notYet, "multipath TCP")
 
 let quicKeys: [MetadataKey] = [
@@ -65,8 +120,8 @@ extension PartCatalog {
       MetadataKey("preDown", .strings, .available, "commands before the service stops"),
       MetadataKey("postDown", .strings, .available, "commands after the service has stopped"),
       MetadataKey("dialTimeout", .duration, .available, "time for dialling through the chain"),
-      MetadataKey("proxyProtocol", .anything, .notYet),
-      MetadataKey("ignoreChain", .anything, .notYet),
+      MetadataKey("proxyProtocol", .int(0...2), .available, "expect a PROXY protocol header, version 1 or 2"),
+      MetadataKey("ignoreChain", .bool, .available, "go without the chains that the service names"),
       MetadataKey("netns", .anything, .notYet),
       MetadataKey("netns.out", .anything, .notYet),
       MetadataKey(
@@ -80,20 +135,23 @@ extension PartCatalog {
   public static let hopKeys: [MetadataKey] = [
     MetadataKey("interface", .string, .available, "interface or local address for outgoing sockets"),
     MetadataKey("so_mark", .int(0...Int(UInt32.max)), .available, "firewall mark on outgoing sockets"),
-    MetadataKey("proxyProtocol", .anything, .notYet),
+    MetadataKey("proxyProtocol", .int(0...2), .available, "send a PROXY protocol header of this version to the node"),
     MetadataKey("netns", .anything, .notYet),
   ]
 
   /// Keys of a chain's `metadata`: they matter to a group of chains.
-  public static let chainKeys: [MetadataKey] = choiceKeys("one of several chains")
+  public static let chainKeys: [MetadataKey] = ["weight", "backup", "maxFails", "failTimeout"].map {
+    MetadataKey($0, .anything, .withoutEffect("it is for choosing one of several chains, which is not yet supported"))
+  }
 
   /// Keys of a node's `metadata`.
-  public static let nodeKeys: [MetadataKey] =
-    hopKeys + choiceKeys("one of several nodes")
+  public static let nodeKeys: [MetadataKey] = hopKeys + targetKeys
 
-  private static func choiceKeys(_ what: String) -> [MetadataKey] {
-    ["weight", "backup", "maxFails", "failTimeout"].map {
-      MetadataKey($0, .anything, .withoutEffect("it is for choosing \(what), which is not yet supported"))
-    }
-  }
+  /// Keys of the `metadata` of a forwarder's node.
+  public static let targetKeys: [MetadataKey] = [
+    MetadataKey("weight", .int(positive), .available, "how often the strategy `random` takes it, 1 when absent"),
+    MetadataKey("backup", .bool, .available, "taken only while every other one has failed"),
+    MetadataKey("maxFails", .int(positive), .available, "failures after which it is left out"),
+    MetadataKey("failTimeout", .duration, .available, "how long it is left out"),
+  ]
 }

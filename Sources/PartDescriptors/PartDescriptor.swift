@@ -30,6 +30,8 @@ public struct PartDescriptor: Sendable {
   public let portMeaning: PortMeaning
   /// Whether its traffic is encrypted.
   public let encrypts: Bool
+  /// What a part can do beyond connecting streams.
+  public let abilities: Set<Ability>
 
   /// The canonical name.
   public var name: String { names.first ?? "" }
@@ -38,7 +40,7 @@ public struct PartDescriptor: Sendable {
     _ kind: PartKind, _ names: [String], _ availability: Availability, _ summary: String,
     keys: [MetadataKey] = [], carries: Carriage = .streams, speaks: [WireProtocol] = [], transport: String? = nil,
     family: AddressFamily? = nil, authentication: Authentication = .ignored, overhead: Overhead = .none,
-    portMeaning: PortMeaning = .port, encrypts: Bool = false
+    portMeaning: PortMeaning = .port, encrypts: Bool = false, abilities: Set<Ability> = []
   ) {
     self.kind = kind
     self.names = names
@@ -53,6 +55,7 @@ public struct PartDescriptor: Sendable {
     self.overhead = overhead
     self.portMeaning = portMeaning
     self.encrypts = encrypts
+    self.abilities = abilities
   }
 
   /// The descriptor of a metadata key by any of its names, case-insensitively.
@@ -69,10 +72,32 @@ public enum Availability: Sendable {
   case notYet
 }
 
+/// What a part can do beyond connecting streams.
+public enum Ability: Sendable, Hashable {
+  /// A connector: datagrams to the target, with their boundaries kept.
+  case datagrams
+  /// A connector: a port at the far end, for the listeners `rtcp` and `rudp`.
+  case bind
+  /// A handler: it sends to the targets of its service's `forwarder`.
+  case forwards
+  /// A handler: it goes where its clients want, so that whoever may use it reaches what this host reaches.
+  case proxies
+  /// A listener: its connections begin with a PROXY protocol header when the service asks for one.
+  case proxyProtocol
+  /// A listener: it binds at the last node of `listener.chain`.
+  case remote
+  /// A connector or a handler: it has TLS of its own, with a `tls` block of its own.
+  case tls
+  /// A transport whose two ends share one `mux` session among many streams.
+  case multiplexes
+}
+
 /// What passes through a part.
 public enum Carriage: Sendable {
   case streams
   case datagrams
+  /// A handler that takes what its listener gives, and passes it on as it is.
+  case streamsOrDatagrams
   /// The packets of an interface.
   case device
 }
@@ -118,6 +143,8 @@ public enum WireProtocol: String, Sendable, CaseIterable {
 public enum Authentication: Sendable {
   /// It asks for, or sends, a user name and a password.
   case credentials
+  /// It asks for a user name alone, and its clients send no password: SOCKS4.
+  case userName
   /// The user is the inner address and the password the passphrase: a `tun` handler.
   case passphrase
   /// GOST reads the setting and does nothing with it.
@@ -199,6 +226,16 @@ public enum MetadataType: Sendable, Equatable {
   case addresses
   /// A list, or comma-separated text, of `prefix [gateway]`.
   case routes
+  /// A list, or comma-separated text, of addresses and prefixes.
+  case networks
+  /// A list, or comma-separated text, of `TargetPattern`s.
+  case targets
+  /// A mapping of text to text, such as the lines of an HTTP header.
+  case texts
+  /// One of some words, case-sensitively; `later` are those that GOST has and Culvert does not have yet.
+  case choice([String], later: [String])
+  /// Text that begins with a slash.
+  case path
   /// Not looked into: the key is refused anyway.
   case anything
 
@@ -216,6 +253,11 @@ public enum MetadataType: Sendable, Equatable {
     case .prefixes: "addresses with prefix lengths, such as `10.0.0.1/24`, separated by commas"
     case .address: "an IP address"
     case .addresses: "IP addresses, separated by commas"
+    case .networks: "a list of addresses and networks such as `10.0.0.0/8`"
+    case .targets: "a list of targets such as `10.0.0.0/8`, `10.0.0.0/8:22` or `all`"
+    case .texts: "a mapping of names to texts"
+    case .choice(let words, _): words.map { "`\($0)`" }.joined(separator: " or ")
+    case .path: "a path that begins with `/`"
     case .routes: "a list of routes such as `10.0.0.0/8` or `10.0.0.0/8 10.1.0.1`"
     case .anything: "a value"
     }

@@ -3,58 +3,6 @@
 extension UserFile {
   static let refused: [UserFile] = [
     UserFile(
-      "two-nodes.yaml", exit: 3, ["CV0308"],
-      #"""
-      services:
-      - name: tun
-        addr: :0
-        handler: {type: tun, chain: c}
-        listener: {type: tun, metadata: {net: 10.90.0.2/24}}
-        forwarder: {nodes: [{addr: 10.90.0.1:8421}]}
-      chains:
-      - name: c
-        hops:
-        - name: h
-          selector: {strategy: fifo}
-          nodes:
-          - {name: a, addr: "a.example.com:443", connector: {type: relay}, dialer: {type: tls}}
-          - {name: b, addr: "b.example.com:443", connector: {type: relay}, dialer: {type: tls}}
-
-      """#),
-    UserFile(
-      "two-hops.yaml", exit: 3, ["CV0311"],
-      #"""
-      services:
-      - name: tun
-        addr: :0
-        handler: {type: tun, chain: c}
-        listener: {type: tun, metadata: {net: 10.91.0.2/24}}
-        forwarder: {nodes: [{addr: 10.91.0.1:8421}]}
-      chains:
-      - name: c
-        hops:
-        - {name: h1, nodes: [{name: a, addr: "a.example.com:443", connector: {type: relay},
-              dialer: {type: tls}}]}
-        - {name: h2, nodes: [{name: b, addr: "b.example.com:443", connector: {type: relay},
-              dialer: {type: tls}}]}
-
-      """#),
-    UserFile(
-      "wss.yaml", exit: 3, ["CV0302"],
-      #"""
-      services:
-      - name: tun
-        addr: :0
-        handler: {type: tun, chain: c}
-        listener: {type: tun, metadata: {net: 10.92.0.2/24}}
-        forwarder: {nodes: [{addr: ":8421"}]}
-      chains:
-      - name: c
-        hops: [{name: h, nodes: [{name: a, addr: "a.example.com:443", connector: {type: relay},
-              dialer: {type: wss, metadata: {path: /ws}}}]}]
-
-      """#),
-    UserFile(
       "auther-file.yaml", exit: 3, ["CV0107"],
       #"""
       services:
@@ -79,31 +27,6 @@ extension UserFile {
       authers:
       - name: a
         plugin: {type: grpc, addr: "127.0.0.1:8000", tls: {secure: false}}
-
-      """#),
-    UserFile(
-      "relay-chain.yaml", exit: 3, ["CV0107"],
-      #"""
-      services:
-      - name: relay
-        addr: :8443
-        handler: {type: relay, chain: c}
-        listener: {type: tls}
-      chains:
-      - name: c
-        hops: [{name: h, nodes: [{name: a, addr: "a.example.com:443", connector: {type: relay},
-              dialer: {type: tls}}]}]
-
-      """#),
-    UserFile(
-      "relay-forwarder.yaml", exit: 3, ["CV0107"],
-      #"""
-      services:
-      - name: relay
-        addr: :8443
-        handler: {type: relay}
-        listener: {type: tls}
-        forwarder: {nodes: [{name: t, addr: "127.0.0.1:8421"}]}
 
       """#),
     UserFile(
@@ -177,23 +100,7 @@ extension UserFile {
 
       """#),
     UserFile(
-      "ignore-chain.yaml", exit: 3, ["CV0107"],
-      #"""
-      services:
-      - name: tun
-        addr: :0
-        handler: {type: tun, chain: c}
-        listener: {type: tun, metadata: {net: 10.95.0.2/24}}
-        forwarder: {nodes: [{addr: "198.51.100.1:8421"}]}
-        metadata: {ignoreChain: true}
-      chains:
-      - name: c
-        hops: [{name: h, nodes: [{name: a, addr: "a.example.com:443", connector: {type: relay},
-              dialer: {type: tls}}]}]
-
-      """#),
-    UserFile(
-      "forwarder-hop.yaml", exit: 3, ["CV0107", "CV0302"],
+      "forwarder-hop.yaml", exit: 3, ["CV0107"],
       #"""
       services:
       - name: tun

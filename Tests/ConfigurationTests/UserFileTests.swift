@@ -19,12 +19,14 @@ struct UserFile: CustomTestStringConvertible, Sendable {
 
   var testDescription: String { name }
 
-  static func named(_ name: String) -> UserFile? { (accepted + refused).first { $0.name == name } }
+  static func named(_ name: String) -> UserFile? { (accepted + proxies + refused).first { $0.name == name } }
 }
 
 @Suite("Files of GOST users")
 struct UserFileTests {
-  @Test("A file that GOST runs is accepted, with no more to say than what has no effect", arguments: UserFile.accepted)
+  @Test(
+    "A file that GOST runs is accepted, with no more to say than what has no effect",
+    arguments: UserFile.accepted + UserFile.proxies)
   func accepted(_ file: UserFile) {
     let report = check(file.text, name: file.name)
     #expect(report.exitCode == 0, "\(report.rendered)")

@@ -41,11 +41,9 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case connectorDialerMismatch = "CV0304"
   case connectorCannotCarry = "CV0305"
   case ignoredAuthentication = "CV0306"
-  case bindNotServed = "CV0307"
-  case severalNodesNotYet = "CV0308"
+  case severalTargetsNotYet = "CV0308"
   case chainOrder = "CV0309"
   case targetWithoutPortNotYet = "CV0310"
-  case severalHopsNotYet = "CV0311"
 
   // Addresses.
   case badAddress = "CV0401"

@@ -13,7 +13,7 @@ extension Explanations {
         "GOST has this type and Culvert does not have it yet. A file whose only findings are of this kind makes `culvert check` end with 3.",
         "When the type is missing GOST takes `auto` for a handler, `tcp` for a listener and a dialer, and `http` for a connector. `auto` speaks SOCKS4, SOCKS5 and HTTP; it does not speak relay.",
       ],
-      wrong: .init(ExampleFile.relay().replacing("type: relay", "type: auto")), right: .init(ExampleFile.relay())),
+      wrong: .init(ExampleFile.relay().replacing("type: relay", "type: tunnel")), right: .init(ExampleFile.relay())),
     Explanation(
       .handlerListenerMismatch, "a handler and a listener that do not fit",
       [
@@ -50,26 +50,11 @@ extension Explanations {
         ExampleFile.client(chain: ExampleFile.chain(addr: "vpn.example.com:8421", connector: "forward", dialer: "udp")))
     ),
     Explanation(
-      .bindNotServed, "BIND is not served yet",
+      .severalTargetsNotYet, "a TUN client with several targets",
       [
-        "`bind: true` lets clients open ports on the relay (remote port forwarding). Culvert accepts the key and answers such requests with \"forbidden\" for now. Connections and TUN tunnels through the relay do not need it."
-      ],
-      wrong: .init(ExampleFile.relay(handler: ["bind: true"])), right: .init(ExampleFile.relay())),
-    Explanation(
-      .severalNodesNotYet, "several nodes to choose from",
-      [
-        "GOST chooses one of several nodes by its selector and goes on to the next when one fails. Culvert does not do that yet, and does not quietly take the first."
+        "GOST chooses one of a TUN client's targets when the interface comes up, and stays with it. Culvert does not do that yet, and does not quietly take the first. A port forward may have several targets."
       ],
       wrong: .init(ExampleFile.client() + "\n    - addr: other.example.com:8421"), right: .init(ExampleFile.client())),
-    Explanation(
-      .severalHopsNotYet, "a chain of several hops",
-      [
-        "GOST reaches the second hop through the first, and so on. Culvert does not do that yet, and does not quietly take another way."
-      ],
-      wrong: .init(
-        ExampleFile.client(
-          chain: ExampleFile.chain() + ExampleFile.chain(addr: "other.example.com:8443").dropFirst(3))),
-      right: .init(ExampleFile.client(chain: ExampleFile.chain()))),
     Explanation(
       .chainOrder, "a dialer that must come first",
       [

@@ -33,6 +33,16 @@ public struct Configuration: Sendable {
     }
   }
 
+  /// The chain that a service's targets are reached through; `nil`: straight from here.
+  public func chain(of service: ServiceConfiguration) -> ChainConfiguration? {
+    service.ignoresChains ? nil : service.handler.chain.flatMap { chain(named: $0.value) }
+  }
+
+  /// The chain at whose last node a service listens; `nil`: it listens here.
+  public func listenerChain(of service: ServiceConfiguration) -> ChainConfiguration? {
+    service.ignoresChains ? nil : service.listener.chain.flatMap { chain(named: $0.value) }
+  }
+
   /// The credentials that a handler asks for: those of its authers, or its own `auth` where it names none, as GOST has
   /// it. Empty: it asks for none.
   public func credentials(of handler: HandlerConfiguration) -> [Credentials] {
@@ -60,6 +70,12 @@ public struct ServiceConfiguration: Sendable {
     return HostPort(addr.value, in: listener.descriptor)
   }
 
+  /// Whether accepted connections begin with a PROXY protocol header, of either version.
+  public var expectsProxyHeader: Bool { (metadata.int("proxyProtocol") ?? 0) > 0 }
+
+  /// `ignoreChain`: the chains of this service are written and not used.
+  public var ignoresChains: Bool { metadata.bool("ignoreChain") == true }
+
   /// The interface that outgoing sockets are bound to: `metadata.interface`, else the old `interface`.
   public var interface: Located<String>?
   /// The mark on outgoing sockets: `metadata.so_mark`, else the old `sockopts.mark`.
@@ -74,6 +90,10 @@ public struct HandlerConfiguration: Sendable {
   /// `auther` and `authers` together.
   public var authers: [Located<String>]
   public var auth: Credentials?
+  /// The certificate of SOCKS5's private TLS methods; `nil` for the default one.
+  public var tls: TLSConfiguration?
+  /// How often dialling is tried again after it failed.
+  public var retries: Int
   public var metadata: Metadata
   public var span: SourceSpan
 }
@@ -81,8 +101,8 @@ public struct HandlerConfiguration: Sendable {
 public struct ListenerConfiguration: Sendable {
   public var type: Located<String>
   public var descriptor: PartDescriptor?
-  /// Read for the listeners that bind on the last node of a chain, of which none is there yet.
-  var chain: Located<String>?
+  /// Of the listeners that bind at the last node of a chain: `rtcp`, `rudp`.
+  public var chain: Located<String>?
   public var tls: TLSConfiguration?
   public var metadata: Metadata
   public var span: SourceSpan
@@ -101,7 +121,10 @@ public struct ForwardNodeConfiguration: Sendable {
   public var name: Located<String>?
   /// As written; `address` has its parts.
   public var addr: Located<String>
+  /// `tcp` or `udp`; that of the listener when it is absent.
   public var network: Located<String>?
+  /// `weight backup maxFails failTimeout`; see `Selection.Candidate`.
+  public var metadata: Metadata
 
   public var address: HostPort? { HostPort(addr.value) }
 }
@@ -136,9 +159,18 @@ public struct NodeConfiguration: Sendable {
   /// The node's own, else its hop's.
   public var interface: Located<String>?
   public var mark: Located<UInt32>?
+  /// The version of the PROXY protocol header that is sent to the node; `nil`: none. The node's own, else its hop's.
+  public var proxyProtocol: Int?
   public var span: SourceSpan
 
-  /// `addr` in its parts; for ICMP the port is the echo identifier, 0 for a random one.
+  /// Whether this is no node but the way straight from here: `direct` or `virtual`.
+  public var isDirect: Bool { connector.descriptor?.name == "direct" }
+
+  /// Whether this is a dead end on purpose.
+  public var rejects: Bool { isDirect && connector.metadata.string("action") == "reject" }
+
+  /// `addr` in its parts; for ICMP the port is the echo identifier, 0 for a random one. `nil` for a node that dials
+  /// the target itself (`isDirect`) and has no address.
   public var address: HostPort? { HostPort(addr.value, in: dialer.descriptor) }
 }
 
@@ -163,6 +195,8 @@ public struct ConnectorConfiguration: Sendable {
   public var type: Located<String>
   public var descriptor: PartDescriptor?
   public var auth: Credentials?
+  /// How SOCKS5's private TLS methods verify the node; `nil`: not at all, as GOST has it.
+  public var tls: TLSConfiguration?
   public var metadata: Metadata
   public var span: SourceSpan
 }
@@ -177,6 +211,8 @@ public struct DialerConfiguration: Sendable {
 
 public struct SelectorConfiguration: Sendable {
   public var strategy: Located<String>?
+  /// `round` for a strategy that GOST does not know either (and was reported).
+  var meaning: Selection.Strategy
   public var maxFails: Int?
   public var failTimeout: TimeSpan?
   public var span: SourceSpan

@@ -29,6 +29,8 @@ public struct Metadata: Sendable {
     case address(IPAddress)
     case addresses([IPAddress])
     case routes([ConfiguredRoute])
+    case targets([TargetPattern])
+    case texts([NamedText])
   }
 
   public let entries: [Entry]
@@ -72,9 +74,19 @@ public struct Metadata: Sendable {
     if case .strings(let value)? = entry(name)?.value { value } else { [] }
   }
 
-  /// A list of prefixes such as `net`; empty when the key was not written.
+  /// A list of prefixes such as `net` or `skipauth`; empty when the key was not written.
   public func prefixes(_ name: String) -> [IPPrefix] {
     if case .prefixes(let value)? = entry(name)?.value { value } else { [] }
+  }
+
+  /// A list of targets such as `egress.allow`; empty when the key was not written.
+  public func targets(_ name: String) -> [TargetPattern] {
+    if case .targets(let value)? = entry(name)?.value { value } else { [] }
+  }
+
+  /// A mapping such as `header`, in the order of the file; empty when the key was not written.
+  public func texts(_ name: String) -> [NamedText] {
+    if case .texts(let value)? = entry(name)?.value { value } else { [] }
   }
 
   public func address(_ name: String) -> IPAddress? {
@@ -89,6 +101,17 @@ public struct Metadata: Sendable {
   /// `routes`: each with its own gateway where one was written.
   public func routes(_ name: String) -> [ConfiguredRoute] {
     if case .routes(let value)? = entry(name)?.value { value } else { [] }
+  }
+}
+
+/// A name and its text, such as a line of an HTTP header.
+public struct NamedText: Sendable, Hashable {
+  public let name: String
+  public let text: String
+
+  public init(name: String, text: String) {
+    self.name = name
+    self.text = text
   }
 }
 

@@ -84,11 +84,14 @@ struct ConfigurationReader {
     _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, isKnown: Bool, _ neighbours: [Neighbour],
     sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
   ) -> HandlerConfiguration {
-    let object = read(node, Grammar.handler, neighbours, judgesPlacement: isKnown)
+    let hasTLS = type.descriptor?.abilities.contains(.tls) == true
+    let object = read(
+      node, hasTLS ? Grammar.handlerWithTLS : Grammar.handler, neighbours, judgesPlacement: isKnown)
     return HandlerConfiguration(
       type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
       authers: ([object?.text("auther")] + (object?.texts("authers") ?? [])).compactMap(filled),
-      auth: credentials(object?.value("auth")),
+      auth: credentials(object?.value("auth")), tls: tls(object?.value("tls")),
+      retries: object?.int("retries", 0...1000)?.value ?? 0,
       metadata: partMetadata(
         object, type, Array(neighbours.dropFirst()), siblings: [(siblingKeys.0, sibling, siblingKeys.1)]),
       span: node?.span ?? startOf(service))
@@ -98,7 +101,9 @@ struct ConfigurationReader {
     _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, isKnown: Bool, _ neighbours: [Neighbour],
     sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
   ) -> ListenerConfiguration {
-    let object = read(node, Grammar.listener, neighbours, judgesPlacement: isKnown)
+    let isRemote = type.descriptor?.abilities.contains(.remote) == true
+    let object = read(
+      node, isRemote ? Grammar.remoteListener : Grammar.listener, neighbours, judgesPlacement: isKnown)
     return ListenerConfiguration(
       type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
       tls: tls(object?.value("tls")),
@@ -125,7 +130,10 @@ struct ConfigurationReader {
     let addr =
       object.text("addr") ?? (node["matcher"] == nil ? required("addr", object) : Located("", at: startOf(node)))
     return ForwardNodeConfiguration(
-      name: object.text("name"), addr: addr, network: object.text("network"))
+      name: object.text("name"), addr: addr, network: filled(object.text("network")),
+      metadata: metadata(
+        object.value("metadata"), PartCatalog.targetKeys, in: "the metadata of a forwarder's node",
+        [Neighbour("forwarder.nodes[]", Grammar.forwardNode)]))
   }
 
   // MARK: Chains
@@ -180,11 +188,15 @@ struct ConfigurationReader {
     let mark = self.mark(metadata) ?? old.mark
     return HopConfiguration(
       name: object.text("name") ?? Located("", at: startOf(node)),
-      nodes: object.list("nodes").compactMap { self.node($0, interface: interface, mark: mark) },
+      nodes: object.list("nodes").compactMap {
+        self.node($0, interface: interface, mark: mark, proxyProtocol: metadata.int("proxyProtocol"))
+      },
       selector: selector(object.value("selector")), metadata: metadata, span: node.span)
   }
 
-  private func node(_ node: YAMLNode, interface: Located<String>?, mark: Located<UInt32>?) -> NodeConfiguration? {
+  private func node(
+    _ node: YAMLNode, interface: Located<String>?, mark: Located<UInt32>?, proxyProtocol: Int?
+  ) -> NodeConfiguration? {
     let connectorType = partType(node["connector"], .connector, fallback: "http", at: node)
     let dialerType = partType(node["dialer"], .dialer, fallback: "tcp", at: node)
     let connectorKeys = connectorType.descriptor?.keys ?? []
@@ -200,7 +212,8 @@ struct ConfigurationReader {
         ])
     else { return nil }
     let connectorNode = read(
-      object.value("connector"), Grammar.connector,
+      object.value("connector"),
+      connectorType.descriptor?.abilities.contains(.tls) == true ? Grammar.connectorWithTLS : Grammar.connector,
       [
         Neighbour("connector.metadata", connectorKeys), Neighbour("dialer", Grammar.dialer),
         Neighbour("dialer.metadata", dialerKeys), Neighbour("node", Grammar.node),
@@ -223,9 +236,13 @@ struct ConfigurationReader {
       ])
     let old = sockets(object)
     return NodeConfiguration(
-      name: object.text("name") ?? Located("", at: startOf(node)), addr: required("addr", object),
+      name: object.text("name") ?? Located("", at: startOf(node)),
+      // A node that dials the target itself has no address of its own.
+      addr: dialerType.descriptor?.portMeaning == PortMeaning.none
+        ? object.text("addr") ?? Located("", at: startOf(node)) : required("addr", object),
       connector: ConnectorConfiguration(
         type: connectorType.name, descriptor: connectorType.descriptor, auth: credentials(connectorNode?.value("auth")),
+        tls: tls(connectorNode?.value("tls")),
         metadata: partMetadata(
           connectorNode, connectorType,
           [Neighbour("dialer.metadata", dialerKeys), Neighbour("connector", Grammar.connector)],
@@ -240,7 +257,8 @@ struct ConfigurationReader {
         span: dialerNode?.span ?? startOf(node)),
       metadata: metadata,
       interface: located(metadata, "interface") ?? old.interface ?? interface,
-      mark: self.mark(metadata) ?? old.mark ?? mark, span: node.span)
+      mark: self.mark(metadata) ?? old.mark ?? mark,
+      proxyProtocol: (metadata.int("proxyProtocol") ?? proxyProtocol).flatMap { $0 > 0 ? $0 : nil }, span: node.span)
   }
 
   // MARK: Parts
@@ -416,6 +434,8 @@ struct ConfigurationReader {
     switch (a.content, b.content) {
     case (.scalar(let a), .scalar(let b)): a.text == b.text
     case (.sequence(let a), .sequence(let b)): a.count == b.count && zip(a, b).allSatisfy { sameValue($0, $1) }
+    case (.mapping(let a), .mapping(let b)):
+      a.count == b.count && zip(a, b).allSatisfy { $0.name == $1.name && sameValue($0.value, $1.value) }
     default: false
     }
   }
@@ -466,17 +486,26 @@ struct ConfigurationReader {
   private func selector(_ node: YAMLNode?) -> SelectorConfiguration? {
     guard let node, let object = read(node, Grammar.selector) else { return nil }
     let strategy = object.text("strategy")
-    if let strategy, !strategy.value.isEmpty, !Grammar.strategies.contains(strategy.value.lowercased()) {
-      let near = NearNames.best(for: strategy.value, among: Grammar.strategies)
+    let known = strategy.flatMap { text in Grammar.strategies.first { $0.name == text.value.lowercased() } }
+    if let strategy, let known, known.meaning == nil {
+      report.add(
+        Diagnostic(
+          .keyNotYet, "the strategy `\(strategy.value)` is not yet supported", .notYet,
+          at: .init(strategy.span, "GOST has it, Culvert not yet"),
+          help: ["the strategies that Culvert has are \(quotedList(Selection.Strategy.allCases.map(\.rawValue)))"]))
+    } else if let strategy, !strategy.value.isEmpty, known == nil {
+      let names = Grammar.strategies.map(\.name)
+      let near = NearNames.best(for: strategy.value, among: names)
       report.add(
         Diagnostic(
           .valueOutOfRange, "unknown strategy `\(printable(strategy.value))`, which GOST takes for `round`", .warning,
           at: .init(strategy.span, "not a strategy"),
-          help: near == nil ? ["the strategies are \(quotedList(Grammar.strategies))"] : [],
+          help: near == nil ? ["the strategies are \(quotedList(names))"] : [],
           fix: near.map { .replace(strategy.span, with: $0, "write `\($0)`") }))
     }
     return SelectorConfiguration(
-      strategy: strategy, maxFails: object.int("maxFails", 0...Int(Int32.max))?.value,
+      strategy: strategy, meaning: known?.meaning ?? .round,
+      maxFails: object.int("maxFails", 0...Int(Int32.max))?.value,
       failTimeout: object.duration("failTimeout"), span: node.span)
   }
 

@@ -71,36 +71,55 @@ enum Grammar {
       """,
     silent: "status")
 
-  static let handler = Shape(
-    "a handler", "type chain auther authers auth metadata",
-    notYet: "retries chainGroup limiter observer",
-    other: [
-      .init(
-        name: "tls", state: .belongs(in: "listener", why: "the listener does the encryption, and a handler ignores it"))
-    ])
+  static let handler = handler(hasTLS: false)
+  /// A handler with TLS of its own: SOCKS5, by GOST's private methods.
+  static let handlerWithTLS = handler(hasTLS: true)
 
-  static let listener = Shape(
-    "a listener", "type tls metadata",
-    notYet: "chainGroup",
-    other: [
-      .init(
-        name: "chain",
-        state: .belongs(in: "handler", why: "only the listeners `rtcp`, `rudp` and `runix` dial through a chain")),
-      .init(
-        name: "auther",
-        state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
-      .init(
-        name: "authers",
-        state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
-      .init(
-        name: "auth", state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
-    ])
+  private static func handler(hasTLS: Bool) -> Shape {
+    Shape(
+      "a handler", "type chain auther authers auth metadata retries" + (hasTLS ? " tls" : ""),
+      notYet: "chainGroup limiter observer",
+      other: hasTLS
+        ? []
+        : [
+          .init(
+            name: "tls",
+            state: .belongs(in: "listener", why: "the listener does the encryption, and a handler ignores it"))
+        ])
+  }
+
+  static let listener = listener(isRemote: false)
+  /// A listener that binds at the last node of a chain.
+  static let remoteListener = listener(isRemote: true)
+
+  private static func listener(isRemote: Bool) -> Shape {
+    Shape(
+      "a listener", "type tls metadata" + (isRemote ? " chain" : ""), notYet: "chainGroup",
+      other: (isRemote
+        ? []
+        : [
+          .init(
+            name: "chain",
+            state: .belongs(in: "handler", why: "only the listeners `rtcp`, `rudp` and `runix` dial through a chain"))
+        ]) + listenerAuthentication)
+  }
+
+  private static let listenerAuthentication: [Shape.Field] = [
+    .init(
+      name: "auther",
+      state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
+    .init(
+      name: "authers",
+      state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
+    .init(
+      name: "auth", state: .belongs(in: "handler", why: "only the listeners `ssh` and `sshd` ask for credentials")),
+  ]
 
   static let forwarder = Shape("a forwarder", "nodes selector", notYet: "hop hopGroup name")
 
   static let forwardNode = Shape(
-    "a forwarder's node", "name addr network",
-    notYet: "bypass bypasses matcher http tls probe filter protocol host path auth metadata")
+    "a forwarder's node", "name addr network metadata",
+    notYet: "bypass bypasses matcher http tls probe filter protocol host path auth")
 
   static let chain = Shape(
     "a chain", "name hops metadata",
@@ -114,12 +133,21 @@ enum Grammar {
     "a node", "name addr connector dialer metadata interface sockopts",
     notYet: "network netns bypass bypasses resolver hosts matcher http tls probe filter protocol host path")
 
-  static let connector = Shape(
-    "a connector", "type auth metadata",
-    other: [
-      .init(
-        name: "tls", state: .belongs(in: "dialer", why: "the dialer does the encryption, and a connector ignores it"))
-    ])
+  static let connector = connector(hasTLS: false)
+  /// A connector with TLS of its own: SOCKS5, by GOST's private methods.
+  static let connectorWithTLS = connector(hasTLS: true)
+
+  private static func connector(hasTLS: Bool) -> Shape {
+    Shape(
+      "a connector", "type auth metadata" + (hasTLS ? " tls" : ""),
+      other: hasTLS
+        ? []
+        : [
+          .init(
+            name: "tls",
+            state: .belongs(in: "dialer", why: "the dialer does the encryption, and a connector ignores it"))
+        ])
+  }
 
   static let dialer = Shape(
     "a dialer", "type tls metadata",
@@ -130,8 +158,9 @@ enum Grammar {
   static let auther = Shape("an auther", "name auths", notYet: "reload file redis http plugin")
   static let auth = Shape("a user", "username password", notYet: "file")
   static let selector = Shape("a selector", "strategy maxFails failTimeout", notYet: "maxLatency")
-  static let strategies = [
-    "round", "rr", "random", "rand", "fifo", "ha", "hash", "parallel", "lowestlatency", "lowest", "ll",
+  static let strategies: [(name: String, meaning: Selection.Strategy?)] = [
+    ("round", .round), ("rr", .round), ("random", .random), ("rand", .random), ("fifo", .fifo), ("ha", .fifo),
+    ("hash", .hash), ("parallel", nil), ("lowestlatency", nil), ("lowest", nil), ("ll", nil),
   ]
   static let socketOptions = Shape("socket options", "mark")
   static let tls = Shape(

@@ -42,6 +42,11 @@ struct ValueReader {
     case .address: return address(node, key).map { Result(value: .address($0)) }
     case .addresses: return addresses(node, key)
     case .routes: return routes(node, key)
+    case .networks: return networks(node, key)
+    case .targets: return targets(node, key)
+    case .texts: return texts(node, key)
+    case .choice(let words, let later): return choice(node, key, words, later).map { Result(value: .string($0)) }
+    case .path: return path(node, key).map { Result(value: .string($0)) }
     case .anything: return nil
     }
   }
@@ -233,6 +238,100 @@ struct ValueReader {
     return Result(value: .prefixes(prefixes), itemSpans: spans)
   }
 
+  /// Addresses and networks, as `skipauth` takes them.
+  private func networks(_ node: YAMLNode, _ key: MetadataKey) -> Result? {
+    guard let items = commaItems(node, key, mayBeList: true) else { return nil }
+    var networks: [IPPrefix] = []
+    var spans: [SourceSpan] = []
+    for item in items {
+      guard let network = IPPrefix(item.value) else {
+        report.add(
+          Diagnostic(
+            .badPrefix, "`\(printable(item.value))` in `\(writtenName)` is not an address or a network",
+            at: .init(item.span, "neither `10.0.0.1` nor `10.0.0.0/8`"),
+            notes: ["GOST skips what it cannot read, and goes on without it"]))
+        continue
+      }
+      networks.append(network)
+      spans.append(item.span)
+    }
+    return Result(value: .prefixes(networks), itemSpans: spans)
+  }
+
+  private func targets(_ node: YAMLNode, _ key: MetadataKey) -> Result? {
+    guard let items = commaItems(node, key, mayBeList: true) else { return nil }
+    var targets: [TargetPattern] = []
+    var spans: [SourceSpan] = []
+    for item in items {
+      guard let target = TargetPattern(item.value) else {
+        let isName = item.value.utf8.contains { $0 > 0x66 } && item.value.contains(".")
+        report.add(
+          Diagnostic(
+            .badPrefix, "`\(printable(item.value))` in `\(writtenName)` is not a network with or without ports",
+            at: .init(item.span, isName ? "a name" : "not a network"),
+            notes: isName ? ["targets are judged by the address to which their name resolves"] : [],
+            help: ["write `10.0.0.0/8`, `192.0.2.1:443`, `[fd00::/8]:8000-8100` or `all`"]))
+        continue
+      }
+      targets.append(target)
+      spans.append(item.span)
+    }
+    return Result(value: .targets(targets), itemSpans: spans)
+  }
+
+  private func texts(_ node: YAMLNode, _ key: MetadataKey) -> Result? {
+    guard let mapping = node.mapping else {
+      report.add(wrongType(node, key))
+      return nil
+    }
+    var texts: [NamedText] = []
+    for entry in mapping {
+      guard let scalar = entry.value.scalar else {
+        report.add(
+          Diagnostic(
+            .wrongType, "`\(printable(entry.name))` in `\(writtenName)` takes text, not \(entry.value.kind)",
+            at: .init(entry.value.span, entry.value.kind)))
+        continue
+      }
+      texts.append(NamedText(name: entry.name, text: scalar.isNull ? "" : scalar.text))
+    }
+    return Result(value: .texts(texts), itemSpans: mapping.map(\.key.span))
+  }
+
+  private func choice(_ node: YAMLNode, _ key: MetadataKey, _ words: [String], _ later: [String]) -> String? {
+    guard let text = text(node, key) else { return nil }
+    if words.contains(text) { return text }
+    if later.contains(text) {
+      report.add(
+        Diagnostic(
+          .keyNotYet, "`\(writtenName): \(text)` is not yet supported", .notYet,
+          at: .init(node.span, "GOST has it, Culvert not yet")))
+      return nil
+    }
+    let near = NearNames.best(for: text, among: words + later)
+    report.add(
+      Diagnostic(
+        .valueOutOfRange, "`\(writtenName)` takes \(key.type.expectation)", at: .init(node.span, "not one of them"),
+        notes: ["GOST takes its default for another word"],
+        fix: near.map { .replace(node.span, with: $0, "write `\($0)`") }))
+    return nil
+  }
+
+  private func path(_ node: YAMLNode, _ key: MetadataKey) -> String? {
+    guard let text = text(node, key) else { return nil }
+    if text.hasPrefix("/"), !text.utf8.contains(where: { $0 <= 0x20 || $0 == 0x7F }) { return text }
+    let bare = text.trimmed
+    let isFixed = !bare.isEmpty && !bare.utf8.contains { $0 <= 0x20 || $0 == 0x7F }
+    report.add(
+      Diagnostic(
+        .valueOutOfRange, "`\(writtenName)` takes a path that begins with `/`", at: .init(node.span, "not a path"),
+        fix: isFixed
+          ? .replace(
+            node.span, with: bare.hasPrefix("/") ? bare : "/\(bare)",
+            "write `\(printable(bare.hasPrefix("/") ? bare : "/\(bare)"))`") : nil))
+    return nil
+  }
+
   private func routes(_ node: YAMLNode, _ key: MetadataKey) -> Result? {
     guard let items = commaItems(node, key, mayBeList: true) else { return nil }
     var routes: [ConfiguredRoute] = []
@@ -352,7 +451,7 @@ struct ValueReader {
           report.add(
             Diagnostic(
               .wrongType, "each item of `\(writtenName)` is text, not \(item.kind)", at: .init(item.span, item.kind),
-              help: ["write `10.0.0.0/8` or, with a gateway, `10.0.0.0/8 10.1.0.1`"]))
+              help: ["write \(key.type.expectation)"]))
           return nil
         }
         let text = scalar.text.trimmed

@@ -64,7 +64,9 @@ struct AddressRules {
   // MARK: Nodes and targets
 
   private func dialled(_ node: NodeConfiguration) {
-    guard let dialer = node.dialer.descriptor, dialer.isAvailable, !node.addr.value.isEmpty else { return }
+    guard let dialer = node.dialer.descriptor, dialer.isAvailable, dialer.portMeaning != .none,
+      !node.addr.value.isEmpty
+    else { return }
     let isEcho = dialer.portMeaning == .echoIdentifier
     guard let address = checked(node.addr, of: dialer) else { return }
     if address.port == 0, !isEcho {
@@ -155,7 +157,7 @@ struct AddressRules {
       }
       let kind: String
       switch listener.name {
-      case "tcp", "tls": kind = "TCP"
+      case "tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "mtcp": kind = "TCP"
       case "udp", "quic": kind = "UDP"
       case "tun" where service.isTunServer: kind = "UDP"
       case "icmp", "icmp6": kind = listener.name

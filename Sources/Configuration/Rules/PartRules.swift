@@ -10,9 +10,7 @@ struct PartRules {
   func apply() {
     for service in configuration.services {
       pair(service)
-      notes(service)
       forwarder(service)
-      relay(service)
       authentication(service)
       interface(service.interface)
     }
@@ -97,13 +95,6 @@ struct PartRules {
 
   private func order(_ chain: ChainConfiguration) {
     let hops = configuration.hops(of: chain)
-    if hops.count > 1 {
-      report.add(
-        Diagnostic(
-          .severalHopsNotYet, "a chain of several hops is not yet supported", .notYet,
-          at: .init(place(of: chain, hops[1]), "a second hop"), and: [.init(chain.name.span, "in this chain")],
-          help: ["give the chain one hop"]))
-    }
     for hop in hops.dropFirst() {
       for node in hop.nodes {
         guard let dialer = node.dialer.descriptor, dialer.portMeaning == .echoIdentifier else { continue }
@@ -118,50 +109,14 @@ struct PartRules {
     }
   }
 
-  private func notes(_ service: ServiceConfiguration) {
-    guard service.handler.type.value == "relay", service.handler.metadata.bool("bind") == true,
-      let entry = service.handler.metadata.entry("bind")
-    else { return }
-    report.add(
-      Diagnostic(
-        .bindNotServed, "BIND requests are answered with \"forbidden\" for now", .note,
-        at: .init(entry.key.span, "remote port forwarding through this relay is not yet supported"),
-        notes: ["connections and TUN tunnels through it do not need this"]))
-  }
-
   private func forwarder(_ service: ServiceConfiguration) {
     guard let forwarder = service.forwarder else { return }
-    if forwarder.nodes.count > 1 {
+    if service.isTun, forwarder.nodes.count > 1 {
       report.add(
         Diagnostic(
-          .severalNodesNotYet, "choosing among several targets is not yet supported", .notYet,
+          .severalTargetsNotYet, "a TUN client with several targets is not yet supported", .notYet,
           at: .init(forwarder.nodes[1].name?.span ?? forwarder.nodes[1].addr.span, "a second target"),
           help: ["give the forwarder one node"]))
-    }
-  }
-
-  /// Where a hop stands in its chain: its own place, or that of the reference.
-  private func place(of chain: ChainConfiguration, _ hop: HopConfiguration) -> SourceSpan {
-    for case .reference(let name) in chain.hops where name.value == hop.name.value { return name.span }
-    return hop.name.span
-  }
-
-  /// What a relay of GOST may have behind it. To go to the client's target instead would be another way than the file's.
-  private func relay(_ service: ServiceConfiguration) {
-    guard service.handler.type.value == "relay" else { return }
-    if let chain = service.handler.chain {
-      report.add(
-        Diagnostic(
-          .keyNotYet, "a chain behind the handler `relay` is not yet supported", .notYet,
-          at: .init(chain.span, "GOST has it, Culvert not yet"),
-          notes: ["this relay would have to reach its clients' targets through the chain"]))
-    }
-    if let forwarder = service.forwarder, let node = forwarder.nodes.first {
-      report.add(
-        Diagnostic(
-          .keyNotYet, "a `forwarder` behind the handler `relay` is not yet supported", .notYet,
-          at: .init(node.addr.span, "GOST has it, Culvert not yet"),
-          notes: ["this relay would have to send every client here, whatever the client asks for"]))
     }
   }
 

@@ -19,11 +19,7 @@ struct ReferenceRules {
     let authers = Set(configuration.authers.map(\.name.value))
     let hops = Set(configuration.hops.map(\.name.value))
     for service in configuration.services {
-      // A listener's chain counts where the listener is one that has it.
-      let named = [
-        service.handler.chain, service.listener.descriptor?.isAvailable == true ? nil : service.listener.chain,
-      ]
-      for chain in named.compactMap({ $0 }) where !chains.contains(chain.value) {
+      for chain in chainNames(of: service) where !chains.contains(chain.value) {
         missing(
           chain, "chain", configuration.chains.map(\.name.value),
           "GOST would connect directly, around the chain")
@@ -52,18 +48,19 @@ struct ReferenceRules {
     unused()
   }
 
+  /// A listener's chain counts where the listener is one that has it, or one that is not there yet.
+  private func chainNames(of service: ServiceConfiguration) -> [Located<String>] {
+    let listener = service.listener.descriptor
+    let counts = listener?.isAvailable != true || listener?.abilities.contains(.remote) == true
+    return [service.handler.chain, counts ? service.listener.chain : nil].compactMap { $0 }
+  }
+
   private func check(_ hop: HopConfiguration) {
     if hop.nodes.isEmpty {
       report.add(
         Diagnostic(
           .emptyChain, "the hop \(shown(hop.name)) has no nodes", at: .init(hop.name.span, "no nodes"),
           notes: ["GOST would connect directly"], help: ["give it `nodes`, a list"]))
-    }
-    if hop.nodes.count > 1 {
-      report.add(
-        Diagnostic(
-          .severalNodesNotYet, "choosing among several nodes of a hop is not yet supported", .notYet,
-          at: .init(hop.nodes[1].name.span, "a second node"), help: ["give the hop one node"]))
     }
   }
 
@@ -126,9 +123,9 @@ struct ReferenceRules {
   /// Not judged in a file with other faults, or with parts that are not there yet and have references of their own.
   private func unused() {
     if report.diagnostics.contains(where: { $0.severity <= .notYet }) { return }
-    let chains = Set(configuration.services.compactMap(\.handler.chain?.value))
+    let chains = Set(configuration.services.flatMap { chainNames(of: $0) }.map(\.value))
     for chain in configuration.chains where !chain.name.value.isEmpty && !chains.contains(chain.name.value) {
-      unused(chain.name, "chain", "no handler's `chain` names it")
+      unused(chain.name, "chain", "no service's `chain` names it")
     }
     let authers = Set(configuration.services.flatMap(\.handler.authers).map(\.value))
     for auther in configuration.authers where !auther.name.value.isEmpty && !authers.contains(auther.name.value) {
