@@ -420,6 +420,25 @@ int culvert_filter_envelope(
   return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
 }
 
+int culvert_pipe(int fds[2], int size) {
+  if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) return -1;
+  // The system's limit may be lower; the default size works as well.
+  (void)fcntl(fds[1], F_SETPIPE_SZ, size);
+  return 0;
+}
+
+ssize_t culvert_splice(int from, int to, size_t length) {
+  return splice(from, NULL, to, NULL, length, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+}
+
+int64_t culvert_tcp_round_trip_us(int fd) {
+  struct tcp_info info;
+  socklen_t length = sizeof info;
+  memset(&info, 0, sizeof info);
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 || info.tcpi_rtt == 0) return -1;
+  return info.tcpi_rtt;
+}
+
 int culvert_resolve(const char *host, int family, struct culvert_endpoint *out, int capacity) {
   struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
   struct addrinfo *list = NULL;

@@ -107,8 +107,8 @@ final class RelayService: RunningService {
     log.info("listening for relay clients", [type: listener?.receipt.local?.description ?? configuration.addr.value])
   }
 
-  private func security(_ whole: Configuration) throws(StartReason) -> TCPDialer.Security {
-    TCPDialer.Security(
+  private func security(_ whole: Configuration) throws(StartReason) -> TLSSecurity {
+    TLSSecurity(
       credentials: try CredentialLoading.server(configuration.listener.tls, fallback: whole.tls, log: log),
       serverName: nil,
       applicationProtocols: configuration.listener.tls?.alpn.map(\.value) ?? [])

@@ -13,77 +13,135 @@ struct RouteBuilding {
   let configuration: Configuration
   let log: Log
 
-  func route(for service: ServiceConfiguration, guardian: (any DialGuardian)?) throws(StartReason) -> Route {
-    let options = socketOptions(of: service, bufferSize: 4 << 20)
-    let context = context
-    let direct: (HostPort) -> any Dialer = { target in
-      UDPDialer(
-        loop: context.loop, arena: context.arena,
-        target: NodeTarget(
-          name: target.description, address: target, family: nil, options: options, guardian: guardian),
-        role: .target(target.description))
+  /// A way, and the name of its only node where it has only one.
+  struct Built {
+    let way: any Way
+    let nodeName: String?
+  }
+
+  /// - Parameters:
+  ///   - chain: by name; `nil` goes straight to targets.
+  ///   - policy: which targets may be dialled straight from here.
+  func way(
+    for service: ServiceConfiguration, chain: Located<String>?, policy: EgressPolicy, guardian: (any DialGuardian)?
+  ) throws(StartReason) -> Built {
+    let direct = DirectWay(
+      loop: context.loop, arena: context.arena, options: socketOptions(of: service, bufferSize: 0), policy: policy,
+      guardian: guardian, timeout: service.metadata.duration("dialTimeout") ?? DirectWay.defaultTimeout)
+    guard let name = chain?.value else { return Built(way: direct, nodeName: nil) }
+    guard let found = configuration.chain(named: name) else { throw StartReason("there is no chain named \(name)") }
+    var hops: [ChainWay.Hop] = []
+    for (number, hop) in configuration.hops(of: found).enumerated() {
+      hops.append(try build(hop, isFirst: number == 0, service, guardian))
     }
-    guard let name = service.handler.chain?.value else { return Route(loop: context.loop, node: nil, direct: direct) }
-    guard let chain = configuration.chain(named: name) else {
-      throw StartReason("there is no chain named \(name)")
-    }
-    let hops = configuration.hops(of: chain)
-    guard hops.count == 1, let hop = hops.first, hop.nodes.count == 1, let node = hop.nodes.first else {
-      throw StartReason("the chain \(name) needs exactly one hop with one node; more are not supported yet")
-    }
-    return Route(loop: context.loop, node: try build(node, hop, service, guardian), direct: direct)
+    guard !hops.isEmpty else { throw StartReason("the chain \(name) has no hops") }
+    let way = ChainWay(
+      loop: context.loop, hops: hops, direct: direct,
+      hashesTarget: service.handler.metadata.string("hash") == "host")
+    return Built(way: way, nodeName: way.nodeName)
   }
 
   private func build(
-    _ node: NodeConfiguration, _ hop: HopConfiguration, _ service: ServiceConfiguration,
+    _ hop: HopConfiguration, isFirst: Bool, _ service: ServiceConfiguration, _ guardian: (any DialGuardian)?
+  ) throws(StartReason) -> ChainWay.Hop {
+    var nodes: [ChainWay.Node] = []
+    for node in hop.nodes { nodes.append(try build(node, hop, isFirst: isFirst, service, guardian)) }
+    guard !nodes.isEmpty else { throw StartReason("the hop \(hop.name.value) has no nodes") }
+    return ChainWay.Hop(
+      name: hop.name.value, nodes: nodes, selector: selector(hop.selector, hop.nodes.map(\.metadata)))
+  }
+
+  private func build(
+    _ node: NodeConfiguration, _ hop: HopConfiguration, isFirst: Bool, _ service: ServiceConfiguration,
     _ guardian: (any DialGuardian)?
-  ) throws(StartReason) -> Route.Node {
+  ) throws(StartReason) -> ChainWay.Node {
+    let name = node.name.value
+    let connectorType = node.connector.type.value.lowercased()
+    if connectorType == "direct" || connectorType == "virtual" {
+      return ChainWay.Node(
+        name: name, address: nil,
+        kind: .transparent(rejects: node.connector.metadata.string("action")?.lowercased() == "reject"))
+    }
     guard let address = node.address else {
-      throw StartReason("node \(node.name.value): bad address \(node.addr.value)")
+      throw StartReason("node \(name): bad address \(node.addr.value)")
     }
     let interface =
       node.interface?.value ?? hop.metadata.string("interface") ?? service.interface?.value
     let mark = node.mark?.value ?? hop.metadata.int("so_mark").map { UInt32(clamping: $0) } ?? service.mark?.value
-    let type = node.dialer.type.value.lowercased()
     let target = NodeTarget(
-      name: node.name.value, address: address, family: node.dialer.descriptor?.family,
+      name: name, address: address, family: node.dialer.descriptor?.family,
       options: SocketOptions(
         interface: interface, mark: mark ?? 0, keepalive: tcpKeepalive(node.dialer.metadata)),
-      guardian: guardian)
+      guardian: isFirst ? guardian : nil)
     // A handshake that may take longer than an attempt makes the attempt longer.
     let handshakeTimeout = node.dialer.metadata.duration("handshakeTimeout")
     let timeout = service.metadata.duration("dialTimeout") ?? max(DialTiming.attempt, handshakeTimeout ?? .zero)
-    let dialer: any Dialer
+    return ChainWay.Node(
+      name: name, address: address,
+      kind: .dialled(
+        try dialer(node, target, address, timeout: timeout, handshakeTimeout: handshakeTimeout),
+        try connector(node)))
+  }
+
+  private func dialer(
+    _ node: NodeConfiguration, _ target: NodeTarget, _ address: HostPort, timeout: TimeSpan,
+    handshakeTimeout: TimeSpan?
+  ) throws(StartReason) -> any Dialer {
+    let type = node.dialer.type.value.lowercased()
     switch type {
     case "udp":
-      dialer = UDPDialer(
-        loop: context.loop, arena: context.arena, target: target, role: .hop(node.name.value))
-    case "tcp": dialer = TCPDialer(loop: context.loop, target: target, security: nil, timeout: timeout)
+      return UDPDialer(loop: context.loop, arena: context.arena, target: target, role: .hop(node.name.value))
+    case "tcp": return StreamDialer(loop: context.loop, target: target, upgrades: [], timeout: timeout)
     case "tls":
-      let security = TCPDialer.Security(
-        credentials: try CredentialLoading.client(node.dialer.tls), serverName: serverName(node, address),
-        applicationProtocols: node.dialer.tls?.alpn.map(\.value) ?? [], handshakeTimeout: handshakeTimeout)
-      dialer = TCPDialer(loop: context.loop, target: target, security: security, timeout: timeout)
+      return StreamDialer(
+        loop: context.loop, target: target,
+        upgrades: [.tls(try security(node, address, handshakeTimeout: handshakeTimeout))], timeout: timeout)
     case "quic", "icmp", "icmp6":
       let carrier: QUICDialer.Carrier = type == "quic" ? .udp : .icmp(type == "icmp" ? .ipv4 : .ipv6)
-      dialer = QUICDialer(
+      return QUICDialer(
         loop: context.loop, arena: context.arena, sendBuffer: context.sendBuffer, log: log,
         target: target, carrier: carrier, credentials: try CredentialLoading.client(node.dialer.tls),
         serverName: serverName(node, address), settings: quicSettings(node.dialer, isICMP: type != "quic"),
         timeout: timeout)
     default: throw StartReason("node \(node.name.value): the dialer \(type) is not supported yet")
     }
-    return Route.Node(name: node.name.value, dialer: dialer, connector: try connector(node))
   }
 
-  private func connector(_ node: NodeConfiguration) throws(StartReason) -> Connector {
+  private func security(
+    _ node: NodeConfiguration, _ address: HostPort, handshakeTimeout: TimeSpan?
+  ) throws(StartReason) -> TLSSecurity {
+    TLSSecurity(
+      credentials: try CredentialLoading.client(node.dialer.tls), serverName: serverName(node, address),
+      applicationProtocols: node.dialer.tls?.alpn.map(\.value) ?? [], handshakeTimeout: handshakeTimeout)
+  }
+
+  private func connector(_ node: NodeConfiguration) throws(StartReason) -> any Connector {
+    let auth = node.connector.auth.map { ($0.username.value, $0.password?.value.reveal() ?? "") }
     switch node.connector.type.value.lowercased() {
-    case "relay":
-      let auth = node.connector.auth
-      return .relay(credentials: auth.map { ($0.username.value, $0.password?.value.reveal() ?? "") })
-    case "forward": return .forward
+    case "relay": return RelayConnector(loop: context.loop, credentials: auth)
+    case "forward", "tcp": return ForwardConnector(loop: context.loop)
     case let type: throw StartReason("node \(node.name.value): the connector \(type) is not supported yet")
     }
+  }
+
+  /// The selector of a hop or a forwarder.
+  func selector(_ block: SelectorConfiguration?, _ nodes: [Metadata]) -> NodeSelector {
+    let strategy: NodeSelector.Strategy =
+      switch block?.strategy?.value.lowercased() {
+      case "random", "rand": .random
+      case "fifo", "ha": .fifo
+      case "hash": .hash
+      default: .round
+      }
+    return NodeSelector(
+      strategy: strategy,
+      nodes: nodes.map { metadata in
+        NodeSelector.Node(
+          weight: metadata.int("weight") ?? 1, isBackup: metadata.bool("backup") ?? false,
+          maxFails: metadata.int("maxFails"), failTimeout: metadata.duration("failTimeout"))
+      },
+      maxFails: block?.maxFails ?? NodeSelector.defaultMaxFails,
+      failTimeout: block?.failTimeout ?? NodeSelector.defaultFailTimeout, seed: .random(in: .min ... .max))
   }
 
   /// GOST's default is the node's host. An address is not sent, but with `secure` it is compared with the certificate.

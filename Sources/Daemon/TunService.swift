@@ -144,8 +144,8 @@ final class TunService: RunningService, DialGuardian {
     _ target: HostPort, _ prefixes: [IPPrefix], _ whole: Configuration, _ port: TunPort
   ) throws(StartReason) {
     let handler = configuration.handler.metadata
-    let route = try RouteBuilding(context: context, configuration: whole, log: log).route(
-      for: configuration, guardian: self)
+    let way = try RouteBuilding(context: context, configuration: whole, log: log).way(
+      for: configuration, chain: configuration.handler.chain, policy: .unrestricted, guardian: self)
     usesOwnInterface = configuration.interface != nil || configuration.mark != nil
     let keepalive =
       handler.bool("keepalive") == true ? handler.duration("ttl") ?? TunClient.Timing.defaultTTL : nil
@@ -154,7 +154,7 @@ final class TunService: RunningService, DialGuardian {
       settings: .init(
         target: target, addresses: prefixes, passphrase: Array((handler.secret("passphrase")?.reveal() ?? "").utf8),
         keepalive: keepalive),
-      route: route, port: port)
+      route: way.way, nodeName: way.nodeName, port: port)
     end = .client(client)
   }
 

@@ -108,6 +108,15 @@ ssize_t culvert_write_pieces(int fd, const struct culvert_piece *pieces, int cou
 int culvert_filter_envelope(
   int fd, int ipv4, uint8_t type, uint8_t other_type, int acknowledgement, int identifier);
 
+// MARK: plain streams
+
+/// A non-blocking pipe that holds up to size bytes if the system lets it; fds[0] is read. -1 with errno.
+int culvert_pipe(int fds[2], int size);
+/// Moves up to length bytes between a socket and a pipe without blocking; -1 with errno.
+ssize_t culvert_splice(int from, int to, size_t length);
+/// The smoothed round trip of a TCP connection in microseconds; -1 when there is none.
+int64_t culvert_tcp_round_trip_us(int fd);
+
 // MARK: names
 
 /// Resolves a name into at most capacity addresses; family 0 asks for both. Blocks. Returns the number of addresses,

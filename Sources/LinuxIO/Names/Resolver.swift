@@ -5,9 +5,13 @@ import Values
 /// Names to addresses by the system's resolver (`getaddrinfo`), on a thread of its own for each look-up, because it
 /// blocks and cannot be interrupted.
 public struct Resolver {
+  private unowned let loop: EventLoop
   private let submitter: LoopSubmitter
 
-  public init(loop: EventLoop) { submitter = loop.submitter }
+  public init(loop: EventLoop) {
+    self.loop = loop
+    submitter = loop.submitter
+  }
 
   public enum Failure: Error, Hashable, Sendable {
     /// The resolver's own words.
@@ -26,8 +30,7 @@ public struct Resolver {
   ) {
     if let literal = IPAddress(host) {
       let result = Self.filter([literal], family)
-      let box = Handover(completion)
-      submitter.submit { box.value(result) }
+      loop.later { completion(result) }
       return
     }
     let box = Handover(completion)

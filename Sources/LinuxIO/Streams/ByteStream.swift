@@ -16,7 +16,8 @@ public protocol ByteStream: AnyObject {
   /// Ends our direction; the other goes on.
   func finish()
 
-  /// Ends both directions at once and tells nobody.
+  /// Ends both directions at once and tells nobody. After `finish` what was written before still leaves, for half a
+  /// minute at most; without it the other end may miss some.
   func close()
 
   /// The layers from the packet inwards, as they were negotiated.

@@ -5,14 +5,20 @@ import Glibc
 /// A TCP connection as a `ByteStream`.
 public final class TCPStream: ByteStream, DescriptorHandler {
   private let loop: EventLoop
-  private let descriptor: Int32
+  let descriptor: Int32
   private var registration: EventLoop.Registration?
   private var connecting: ((TransportFailure?) -> Void)?
-  private var isClosed = false
+  private(set) var isClosed = false
   public private(set) var receipt: Receipt
   public weak var observer: (any ByteStreamObserver)?
 
   public var layers: [Layer] { [.tcp] }
+
+  public var roundTrip: TimeSpan? {
+    guard !isClosed else { return nil }
+    let microseconds = culvert_tcp_round_trip_us(descriptor)
+    return microseconds > 0 ? .microseconds(microseconds) : nil
+  }
 
   /// An accepted connection.
   init(loop: EventLoop, accepted descriptor: Int32, keepalive: TCPKeepalive?) throws(SystemError) {

@@ -1,102 +1,94 @@
 import LinuxIO
-import RelayProtocol
 import Values
 
-/// What is spoken to a node once its transport stands: how to ask it for a target.
-public enum Connector {
-  /// GOST's relay protocol, with the node's credentials if it wants any.
-  case relay(credentials: (user: String, password: String)?)
-  /// Nothing: the node's other end decides what the bytes are for.
-  case forward
+/// What is spoken to a node once its transport stands: how to ask it for a target. One value for each node.
+///
+/// A connector takes the stream over and completes once, from the loop and never from inside the call. Its handshake
+/// has a time limit of its own, closes the stream when it fails, and hands on what it read too far (`PrefixedStream`).
+/// The streams that it gives add no layer of their own: `layer` says what was spoken.
+public protocol Connector: AnyObject {
+  /// What a path prints behind the transport's layers.
+  var layer: Layer? { get }
+
+  func connect(
+    _ stream: any ByteStream, to target: HostPort,
+    _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void)
+
+  /// Datagrams to one target.
+  func openDatagrams(
+    _ stream: any ByteStream, to target: HostPort, facts: RouteFacts,
+    _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void)
+
+  /// Datagrams to any target.
+  func associate(
+    _ stream: any ByteStream, facts: RouteFacts,
+    _ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void)
+
+  /// A port of the node.
+  func bind(
+    _ stream: any ByteStream, _ network: BindNetwork, at address: HostPort, facts: RouteFacts,
+    _ completion: @escaping (Result<any RemoteListener, TransportFailure>) -> Void)
 }
 
-/// A chain as a tunnel uses it: a way to a target through its node.
-///
-/// A chain of several hops, and a hop of several nodes, are refused before it comes to this (`Configuration`).
-public final class Route {
-  public struct Node {
-    public let name: String
-    public let dialer: any Dialer
-    public let connector: Connector
+/// What a way knows of the stream that it hands to a connector.
+public struct RouteFacts {
+  public let loop: EventLoop
+  /// The legs up to and behind the node, asked anew each time.
+  public let legs: () -> [Leg]
+  /// What the node said of a failure in words, if it is a Culvert.
+  public let notice: () -> String?
 
-    public init(name: String, dialer: any Dialer, connector: Connector) {
-      self.name = name
-      self.dialer = dialer
-      self.connector = connector
-    }
-  }
-
-  private let loop: EventLoop
-  private let node: Node?
-  private let direct: (HostPort) -> any Dialer
-  private var directDialer: (any Dialer)?
-
-  /// - Parameters:
-  ///   - node: `nil` goes to the target directly.
-  ///   - direct: makes the dialer for a target without a node.
-  public init(loop: EventLoop, node: Node?, direct: @escaping (HostPort) -> any Dialer) {
+  public init(loop: EventLoop, legs: @escaping () -> [Leg], notice: @escaping () -> String? = { nil }) {
     self.loop = loop
-    self.node = node
-    self.direct = direct
+    self.legs = legs
+    self.notice = notice
   }
+}
 
-  /// The node's name, for a log line; `nil` without a node.
-  public var nodeName: String? { node?.name }
-
-  /// Opens datagrams to a target. `completion` is called once, from the loop.
+extension Connector {
   public func openDatagrams(
-    to target: HostPort, _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void
+    _ stream: any ByteStream, to target: HostPort, facts: RouteFacts,
+    _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void
   ) {
-    guard let node else {
-      let dialer = directDialer ?? direct(target)
-      directDialer = dialer
-      dialer.openDatagrams(completion)
-      return
-    }
-    switch node.connector {
-    case .forward: node.dialer.openDatagrams(completion)
-    case .relay(let credentials):
-      let request = RelayRequest.connect(to: target, over: .udp, credentials: credentials)
-      guard let bytes = request.encode() else {
-        loop.later {
-          completion(.failure(TransportFailure(.local, "the target or the credentials are too long for relay")))
-        }
-        return
-      }
-      let loop = loop
-      node.dialer.openStream { result in
-        completion(
-          result.map { stream in
-            RelayDatagramCarrier(
-              loop: loop, stream: stream, request: bytes,
-              legs: { Self.legs(of: stream, node: node, target: target) },
-              notice: { node.dialer.reportedFailure(of: stream) })
-          })
-      }
-    }
+    refuse(stream, facts, "this connector carries no UDP; relay and socks5 do", completion)
   }
 
-  /// Ours, and the one behind the node: told by the node if it is a Culvert, else unknown.
-  private static func legs(of stream: any ByteStream, node: Node, target: HostPort) -> [Leg] {
-    let receipt = stream.receipt
-    let own = Leg(
-      from: .us, to: .hop(node.name), local: receipt.localFact, remote: receipt.remoteFact,
-      transport: stream.layers + [.relay])
-    let behind =
-      node.dialer.reportedLegs(of: stream) ?? [
-        Leg(
-          from: .hop(node.name), to: .target(target.description), local: nil, remote: nil, transport: [])
-      ]
-    return [own] + behind
+  public func associate(
+    _ stream: any ByteStream, facts: RouteFacts,
+    _ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void
+  ) {
+    refuse(stream, facts, "this connector carries no UDP; relay and socks5 do", completion)
   }
 
-  public func reset() {
-    node?.dialer.reset()
-    directDialer?.reset()
+  public func bind(
+    _ stream: any ByteStream, _ network: BindNetwork, at address: HostPort, facts: RouteFacts,
+    _ completion: @escaping (Result<any RemoteListener, TransportFailure>) -> Void
+  ) {
+    refuse(stream, facts, "this connector cannot bind a port of its node; relay and socks5 can", completion)
   }
 
-  public func close() {
-    node?.dialer.close()
-    directDialer?.close()
+  private func refuse<Value>(
+    _ stream: any ByteStream, _ facts: RouteFacts, _ reason: String,
+    _ completion: @escaping (Result<Value, TransportFailure>) -> Void
+  ) {
+    stream.observer = nil
+    stream.close()
+    facts.loop.later { completion(.failure(TransportFailure(.local, reason))) }
+  }
+}
+
+/// The connectors `forward` and `tcp`: nothing is spoken, the node's other end decides what the bytes are for.
+public final class ForwardConnector: Connector {
+  private let loop: EventLoop
+
+  public init(loop: EventLoop) { self.loop = loop }
+
+  public var layer: Layer? { nil }
+
+  public func connect(
+    _ stream: any ByteStream, to target: HostPort,
+    _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
+  ) {
+    loop.later { completion(.success(stream)) }
   }
 }

@@ -5,7 +5,10 @@ import Values
 /// session, TLS credentials, the addresses that its name had).
 public protocol Dialer: AnyObject {
   /// Opens a stream to the node. `completion` is called once, from the loop and never from inside this call.
-  func openStream(_ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void)
+  ///
+  /// - Parameter source: opens streams to the node's address where hops come before it; `nil` goes there from here.
+  func openStream(
+    from source: StreamSource?, _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void)
 
   /// Opens datagrams to the node, where the transport has them.
   func openDatagrams(_ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void)
@@ -22,6 +25,11 @@ public protocol Dialer: AnyObject {
   /// What the other end said of a failure on a stream, in words; `nil` where it said nothing or is no Culvert.
   func reportedFailure(of stream: any ByteStream) -> String?
 }
+
+/// Opens a stream to an address through what comes before.
+public typealias StreamSource = (
+  _ address: HostPort, _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
+) -> Void
 
 /// Timing of ours.
 public enum DialTiming {
@@ -59,7 +67,9 @@ public protocol DialGuardian: AnyObject {
 
 extension NodeTarget {
   /// Resolves the node's host anew for each attempt: an address may change while a tunnel is down.
-  func resolve(_ resolver: Resolver, _ completion: @escaping (Result<[Endpoint], TransportFailure>) -> Void) {
+  func resolve(
+    _ resolver: Resolver, _ completion: @escaping (Result<[Endpoint], TransportFailure>) -> Void
+  ) {
     let target = self
     resolver.resolve(address.host, family: family) { result in
       switch result {

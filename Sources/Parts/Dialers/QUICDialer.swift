@@ -48,7 +48,9 @@ public final class QUICDialer: Dialer {
     resolver = Resolver(loop: loop)
   }
 
-  public func openStream(_ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void) {
+  public func openStream(
+    from source: StreamSource?, _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
+  ) {
     let attempt = Attempt<any ByteStream>(
       loop: loop, limit: timeout,
       onTimeout: { [weak self] in self?.timedOut() ?? TransportFailure(.timeout, "closed") },

@@ -19,7 +19,9 @@ public final class UDPDialer: Dialer {
     resolver = Resolver(loop: loop)
   }
 
-  public func openStream(_ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void) {
+  public func openStream(
+    from source: StreamSource?, _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
+  ) {
     loop.later {
       completion(.failure(TransportFailure(.local, "udp carries datagrams, not a stream")))
     }

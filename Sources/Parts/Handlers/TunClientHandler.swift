@@ -29,7 +29,9 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   private let loop: EventLoop
   private let log: Log
   private let settings: Settings
-  private let route: Route
+  private let route: any Way
+  /// The chain's node, for a log line; `nil` without a chain.
+  private let nodeName: String?
   private let port: TunPort
   private var machine: TunClient
   private var queue: CarrierQueue?
@@ -60,11 +62,12 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   private static let batchesPerTurn = 8
   private static let quickRedial = TimeSpan.milliseconds(100)
 
-  public init(loop: EventLoop, log: Log, settings: Settings, route: Route, port: TunPort) {
+  public init(loop: EventLoop, log: Log, settings: Settings, route: any Way, nodeName: String?, port: TunPort) {
     self.loop = loop
     self.log = log
     self.settings = settings
     self.route = route
+    self.nodeName = nodeName
     self.port = port
     machine = TunClient(
       addresses: settings.addresses.map(\.address), passphrase: settings.passphrase, keepalive: settings.keepalive)
@@ -89,7 +92,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   private func dial() {
     guard !isClosed, !isDialing, carrier == nil else { return }
     isDialing = true
-    route.openDatagrams(to: settings.target) { [weak self] result in
+    route.openDatagrams(to: settings.target, for: nil) { [weak self] result in
       guard let self, !self.isClosed else {
         if case .success(let carrier) = result { carrier.close() }
         return
@@ -178,7 +181,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
         joinedSince = loop.now
         complaints = ComplaintLimiter()
         log.info(
-          "tunnel is up", ["server": settings.target, "seen-as": observed, "via": route.nodeName ?? "direct"])
+          "tunnel is up", ["server": settings.target, "seen-as": observed, "via": nodeName ?? "direct"])
         stateChanged?(true)
       case .giveUp(let unanswered):
         let report = carrier?.lastReport
@@ -286,7 +289,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   }
 
   private func dialFailureText(_ failure: TransportFailure) -> String {
-    guard let node = route.nodeName else { return failure.reason }
+    guard let node = nodeName else { return failure.reason }
     return "node \(node): \(failure.reason)"
   }
 
@@ -300,7 +303,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     }
     if let report { return "nothing answers at \(target): \(report)" }
     let start: String
-    switch (route.nodeName, nodeAnswered) {
+    switch (nodeName, nodeAnswered) {
     case (let node?, false?): start = "node \(node) took the connection and has not said a byte"
     case (let node?, _): start = "node \(node) answered, but nothing came back from \(target)"
     case (nil, _): start = "nothing came back from \(target)"

@@ -31,7 +31,7 @@ public struct ClientReport {
 public final class TCPStreamListener: StreamListener {
   private let loop: EventLoop
   private let log: Log
-  private let security: TCPDialer.Security?
+  private let security: TLSSecurity?
   private let accept: StreamAcceptor
   private var listener: TCPListener?
   private var handshakes: [ObjectIdentifier: (stream: TLSStream, timer: LoopTimer)] = [:]
@@ -47,7 +47,7 @@ public final class TCPStreamListener: StreamListener {
   private static let handshakeTimeout = TimeSpan.seconds(10)
 
   public init(
-    loop: EventLoop, log: Log, local: Endpoint, security: TCPDialer.Security?, options: SocketOptions,
+    loop: EventLoop, log: Log, local: Endpoint, security: TLSSecurity?, options: SocketOptions,
     accept: @escaping StreamAcceptor
   ) throws(SystemError) {
     self.loop = loop

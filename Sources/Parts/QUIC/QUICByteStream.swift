@@ -21,6 +21,9 @@ final class QUICByteStream: ByteStream {
 
   var layers: [Layer] { session.layers }
   var receipt: Receipt { session.receipt }
+  var roundTrip: TimeSpan? {
+    session.connection.facts == nil ? nil : session.connection.statistics?.smoothedRTT
+  }
 
   func read(into buffer: UnsafeMutableRawBufferPointer) -> StreamRead {
     guard !isClosed else { return .failed(TransportFailure(.local, "closed")) }
@@ -61,7 +64,7 @@ final class QUICByteStream: ByteStream {
   func close() {
     guard !isClosed else { return }
     isClosed = true
-    session.connection.abandon(id)
+    if didFinish { session.connection.stopSending(id) } else { session.connection.abandon(id) }
     session.forget(id)
     session.requestFlush()
   }

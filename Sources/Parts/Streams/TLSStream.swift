@@ -38,6 +38,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
 
   public var layers: [Layer] { below.layers + (session.facts.map { [.tls($0)] } ?? []) }
   public var receipt: Receipt { below.receipt }
+  public var roundTrip: TimeSpan? { below.roundTrip }
 
   /// Called at every use; the timer runs only while there is something to give back.
   private func noteUse() {
@@ -200,7 +201,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
 
   public func close() {
     guard !isClosed else { return }
-    if session.state == .open {
+    if session.state == .open, !finishing {
       session.close()
       let output = session.pendingOutput
       if !output.isEmpty { _ = below.write(output) }
@@ -208,7 +209,12 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
     isClosed = true
     trimTimer?.cancel()
     below.observer = nil
-    below.close()
+    let rest = session.pendingOutput
+    if finishing, !rest.isEmpty {
+      LingeringWrite.start(loop: loop, below, rest: Array(rest))
+    } else {
+      below.close()
+    }
   }
 }
 
