@@ -37,6 +37,8 @@ let package = Package(
     floor("PacketOffload", ["Values"]),
     floor("CulvertLink", ["Values"]),
     floor("FairQueue", ["Values"]),
+    floor("WebSocket", ["Values"]),
+    floor("ProxyProtocol", ["Values"]),
     // plan
     floor("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
@@ -53,7 +55,8 @@ let package = Package(
     floor(
       "Parts",
       [
-        "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "FairQueue", "LinuxIO", "LinuxNet",
+        "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "FairQueue", "WebSocket",
+        "ProxyProtocol", "LinuxIO", "LinuxNet",
         "TLSCodec", "QUICCodec", "CLinux",
       ]),
     // daemon
@@ -91,7 +94,9 @@ let package = Package(
     tests("HouseTests", []),
     tests("FuzzTests", ["FuzzBodies"]),
     tests("ValuesTests", ["Values"]),
-    tests("ProtocolTests", ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink"]),
+    tests(
+      "ProtocolTests",
+      ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink", "WebSocket", "ProxyProtocol"]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("FairQueueTests", ["Values", "FairQueue"]),
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),

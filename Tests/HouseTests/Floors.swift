@@ -48,6 +48,8 @@ struct Module {
     Module(name: "PacketOffload", floor: .protocols),
     Module(name: "CulvertLink", floor: .protocols),
     Module(name: "FairQueue", floor: .protocols),
+    Module(name: "WebSocket", floor: .protocols),
+    Module(name: "ProxyProtocol", floor: .protocols),
     Module(name: "PartDescriptors", floor: .plan),
     Module(name: "Configuration", floor: .plan, also: ["PartDescriptors"], libraries: ["CYAML"]),
     Module(name: "CYAML", floor: .plan),
