@@ -37,6 +37,8 @@ let package = Package(
     floor("PacketOffload", ["Values"]),
     floor("CulvertLink", ["Values"]),
     floor("FairQueue", ["Values"]),
+    floor("SOCKS", ["Values"]),
+    floor("HTTPProxy", ["Values"]),
     floor("WebSocket", ["Values"]),
     floor("ProxyProtocol", ["Values"]),
     // plan
@@ -57,7 +59,7 @@ let package = Package(
       [
         "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "FairQueue", "WebSocket",
         "ProxyProtocol", "LinuxIO", "LinuxNet",
-        "TLSCodec", "QUICCodec", "CLinux",
+        "TLSCodec", "QUICCodec", "CLinux", "SOCKS", "HTTPProxy",
       ]),
     // daemon
     floor(
@@ -96,7 +98,10 @@ let package = Package(
     tests("ValuesTests", ["Values"]),
     tests(
       "ProtocolTests",
-      ["Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink", "WebSocket", "ProxyProtocol"]),
+      [
+        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink", "WebSocket", "ProxyProtocol", "SOCKS",
+        "HTTPProxy",
+      ]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("FairQueueTests", ["Values", "FairQueue"]),
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
