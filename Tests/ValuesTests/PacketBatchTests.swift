@@ -160,4 +160,34 @@ import Values
       }
     }
   }
+
+  @Test func `packets with gaps between them become runs, whole and in order`() {
+    var batch = batch([8, 8, 8, 3, 8, 8, 9, 2, 0, 1], headroom: 2)
+    batch.closeGaps()
+    #expect(lengths(batch) == [8, 8, 8, 3, 8, 8, 9, 2, 0, 1])
+    let filled = (0..<batch.count).allSatisfy { index in batch[index].allSatisfy { $0 == UInt8(index) } }
+    #expect(filled)
+    var runs: [Int] = []
+    var index = 0
+    while index < batch.count {
+      let run = max(1, batch.equalRun(from: index, limit: 64, byteLimit: 65_000))
+      runs.append(run)
+      index += run
+    }
+    #expect(runs == [4, 2, 2, 1, 1])
+  }
+
+  @Test func `packets that lie back to back, apart backwards or alone stay where they are`() {
+    var whole = batch([8, 8, 4])
+    whole.closeGaps()
+    #expect((0..<3).map { whole.slot($0).offset } == [0, 8, 16])
+    var backwards = PacketBatch(capacity: 100, maximumCount: 4)
+    let added = backwards.appendSlot(offset: 50, length: 10) && backwards.appendSlot(offset: 20, length: 10)
+    #expect(added)
+    backwards.closeGaps()
+    #expect((0..<2).map { backwards.slot($0).offset } == [50, 20])
+    var empty = PacketBatch(capacity: 10, maximumCount: 1)
+    empty.closeGaps()
+    #expect(empty.isEmpty == true)
+  }
 }

@@ -13,6 +13,8 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
   private var received = [culvert_received](repeating: culvert_received(), count: ReceiveArena.messages)
   public weak var handler: (any DatagramSocketHandler)?
   public private(set) var receipt: Receipt
+  /// Whether datagrams without a byte are handed on, as slots of no length; a tunnel has no use for them.
+  public var takesEmpty = false
   /// Datagrams dropped because a buffer could not hold them.
   public private(set) var truncated = 0
 
@@ -100,10 +102,11 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
 
   private func deliver(_ message: culvert_received, at offset: Int) {
     if message.truncated != 0 { truncated += 1 }
-    guard message.truncated == 0, message.length > 0, let remote = message.remote.endpoint else { return }
+    guard message.truncated == 0, message.length > 0 || takesEmpty, let remote = message.remote.endpoint else { return }
     arena.batch.removeAll()
     var position = 0
     let length = Int(message.length)
+    if length == 0 { _ = arena.batch.appendSlot(offset: offset, length: 0) }
     let segment = Int(message.segment)
     while position < length {
       let size = min(segment, length - position)
@@ -145,6 +148,11 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       }
     }
     return .sent
+  }
+
+  /// Sends a datagram without a byte, which UDP has and `send` passes over.
+  public func sendEmpty(to remote: Endpoint?, from local: IPAddress?) -> SendOutcome {
+    sendRun(UnsafeRawBufferPointer(start: nil, count: 0), 0, remote, local, 0)
   }
 
   private func sendSingly(

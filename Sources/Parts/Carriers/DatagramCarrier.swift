@@ -64,6 +64,7 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
     self.loop = loop
     remoteRole = role
     socket = try UDPSocket(loop: loop, arena: arena, to: remote, options: options)
+    socket.takesEmpty = true
     socket.handler = self
   }
 
@@ -75,6 +76,7 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
   }
 
   public func send(_ batch: inout PacketBatch) -> Bool {
+    batch.closeGaps()
     var index = 0
     let storage = UnsafeRawBufferPointer(batch.storage)
     let isHandshake = batch.count == 1 && TunHandshake.isHandshake(UnsafeRawBufferPointer(batch[0]))
@@ -85,7 +87,11 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
       let first = batch.slot(index)
       let last = batch.slot(index + run - 1)
       let bytes = UnsafeRawBufferPointer(rebasing: storage[first.offset..<(last.offset + last.length)])
-      switch socket.send(bytes, segment: first.length, to: nil, from: nil, ecn: ecn) {
+      let outcome =
+        first.length == 0
+        ? socket.sendEmpty(to: nil, from: nil)
+        : socket.send(bytes, segment: first.length, to: nil, from: nil, ecn: ecn)
+      switch outcome {
       case .sent: break
       // A full socket buffer drains within microseconds; what does not fit is lost like on any full link.
       case .blocked: return true
@@ -109,6 +115,8 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
     if !carriesMarks {
       carriesMarks = (0..<batch.count).contains { TunHandshake.isHandshake(UnsafeRawBufferPointer(batch[$0])) }
     }
+    // Without a handshake these are somebody's datagrams, which may only look like packets.
+    guard carriesMarks else { return }
     var index = 0
     while index < batch.count {
       if TunHandshake.isHandshake(UnsafeRawBufferPointer(batch[index]))

@@ -120,6 +120,29 @@ public struct PacketBatch: ~Copyable {
     end = 0
   }
 
+  /// Moves packets down over what lies between them wherever that lengthens a run for `equalRun`: packets that came as
+  /// frames on a stream have the frames' headers between them. What lay there is lost.
+  public mutating func closeGaps() {
+    guard used > 1 else { return }
+    var segment = slots[0].length
+    var isEnded = false
+    for index in 1..<used {
+      let slot = slots[index]
+      let next = slots[index &- 1].offset &+ slots[index &- 1].length
+      if isEnded || slot.length == 0 || slot.length > segment || slot.offset < next {
+        segment = slot.length
+        isEnded = false
+        continue
+      }
+      if slot.offset > next {
+        // Safe: both places lie in the arena, the new one below the old, and the move copes with overlap.
+        (arena + next).copyMemory(from: arena + slot.offset, byteCount: slot.length)
+        slots[index].offset = next
+      }
+      isEnded = slot.length < segment
+    }
+  }
+
   /// The number of packets from `start` on that lie back to back with one size (the last may be shorter), at most
   /// `limit` of them and `byteLimit` bytes: what one `UDP_SEGMENT` send takes.
   public func equalRun(from start: Int, limit: Int, byteLimit: Int) -> Int {
