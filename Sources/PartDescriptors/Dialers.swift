@@ -2,11 +2,12 @@
 extension PartCatalog {
   public static let dialers: [PartDescriptor] = [
     PartDescriptor(.dialer, ["udp"], .available, "UDP", carries: .datagrams, transport: "udp"),
-    PartDescriptor(.dialer, ["tcp"], .available, "TCP", keys: tcpKeepaliveKeys, transport: "tcp"),
+    PartDescriptor(
+      .dialer, ["tcp"], .available, "TCP", keys: tcpKeepaliveKeys, transport: "tcp", abilities: [.proxyProtocol]),
     PartDescriptor(
       .dialer, ["tls"], .available, "TLS over TCP",
       keys: tcpKeepaliveKeys + [handshakeTimeoutKey],
-      transport: "tls", overhead: Overhead(bytes: 22), encrypts: true),
+      transport: "tls", overhead: Overhead(bytes: 22), encrypts: true, abilities: [.proxyProtocol]),
     PartDescriptor(
       .dialer, ["quic"], .available, "QUIC, one stream for each connection",
       keys: quicKeys + [maxStreamsKey] + quicOnlyKeys,
@@ -21,25 +22,25 @@ extension PartCatalog {
       portMeaning: .echoIdentifier, encrypts: true),
     PartDescriptor(
       .dialer, ["ws"], .available, "WebSocket", keys: webSocketDialerKeys, transport: "ws",
-      overhead: Overhead(bytes: 8)),
+      overhead: Overhead(bytes: 8), abilities: [.proxyProtocol]),
     PartDescriptor(
       .dialer, ["wss"], .available, "WebSocket over TLS", keys: webSocketDialerKeys, transport: "wss",
-      overhead: Overhead(bytes: 30), encrypts: true),
+      overhead: Overhead(bytes: 30), encrypts: true, abilities: [.proxyProtocol]),
     PartDescriptor(
       .dialer, ["mws"], .available, "streams multiplexed over WebSocket", keys: webSocketDialerKeys + muxKeys,
-      transport: "mws", overhead: Overhead(bytes: 16), abilities: [.multiplexes]),
+      transport: "mws", overhead: Overhead(bytes: 16), abilities: [.proxyProtocol, .multiplexes]),
     PartDescriptor(
       .dialer, ["mwss"], .available, "streams multiplexed over WebSocket over TLS",
       keys: webSocketDialerKeys + muxKeys, transport: "mwss", overhead: Overhead(bytes: 38), encrypts: true,
-      abilities: [.multiplexes]),
+      abilities: [.proxyProtocol, .multiplexes]),
     PartDescriptor(
       .dialer, ["mtls"], .available, "streams multiplexed over TLS (not mutual TLS)",
       keys: tcpKeepaliveKeys + [handshakeTimeoutKey] + muxKeys, transport: "mtls", overhead: Overhead(bytes: 30),
-      encrypts: true, abilities: [.multiplexes]),
+      encrypts: true, abilities: [.proxyProtocol, .multiplexes]),
     PartDescriptor(
       .dialer, ["mtcp"], .available, "streams multiplexed over TCP",
       keys: tcpKeepaliveKeys + [handshakeTimeoutKey] + muxKeys, transport: "mtcp", overhead: Overhead(bytes: 8),
-      abilities: [.multiplexes]),
+      abilities: [.proxyProtocol, .multiplexes]),
     PartDescriptor(
       .dialer, ["direct", "virtual"], .available, "no node: the target is dialled from here", portMeaning: .none),
     later(["utls"], "TLS with the fingerprint of a browser", transport: "tls", encrypts: true),

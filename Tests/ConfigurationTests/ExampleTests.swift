@@ -11,6 +11,7 @@ import Values
     #expect(check(Examples.client).exitCode == 0)
     #expect(check(Examples.client).diagnostics.isEmpty)
     #expect(check(Examples.serverAuto).exitCode == 0)
+    #expect(check(Examples.serverAuto).codes == [.openProxy])
     #expect(check(Examples.client, with: Examples.server).exitCode == 0)
     #expect(check(Examples.server, with: Examples.client).exitCode == 0)
   }
@@ -66,7 +67,7 @@ import Values
   @Test("The mistake is seen from the server's side as well, and said once")
   func mistakeFromTheServer() {
     let report = check(Examples.serverAuto, with: Examples.client)
-    #expect(report.codes == [.peerDoesNotSpeak])
+    #expect(report.codes == [.openProxy, .peerDoesNotSpeak])
     #expect(report.place(.peerDoesNotSpeak) == "13:11 auto")
     #expect(report.fixed(.peerDoesNotSpeak) == Examples.serverAuto.with("auto", "relay"))
   }

@@ -706,7 +706,7 @@ extension UserFile {
 
       """#),
     UserFile(
-      "one-node-weights.yaml", exit: 0, [],
+      "one-node-weights.yaml", exit: 0, ["CV0108"],
       #"""
       services:
       - name: tun

@@ -44,6 +44,11 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case severalTargetsNotYet = "CV0308"
   case chainOrder = "CV0309"
   case targetWithoutPortNotYet = "CV0310"
+  case missingForwarder = "CV0312"
+  case forwarderIgnored = "CV0313"
+  case remoteWithoutChain = "CV0314"
+  case chainOnWrongSide = "CV0315"
+  case connectorCannotBind = "CV0316"
 
   // Addresses.
   case badAddress = "CV0401"
@@ -80,6 +85,10 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case peerPassphrase = "CV0607"
   case targetNotServed = "CV0608"
   case nodelayOnOneSide = "CV0609"
+  case peerMux = "CV0610"
+  case peerPath = "CV0611"
+  case peerDoesNotBind = "CV0612"
+  case peerServesNoUDP = "CV0613"
 
   // Security.
   case autherWithoutUsers = "CV0701"
@@ -89,6 +98,9 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case tlsVersions = "CV0705"
   case passphraseUserName = "CV0706"
   case tlsWithoutEffect = "CV0707"
+  case openProxy = "CV0708"
+  case egressOpen = "CV0709"
+  case passwordNeverSent = "CV0710"
 
   /// Whether the file could not be read at all.
   public var isUnreadable: Bool { rawValue.hasPrefix("CV00") }

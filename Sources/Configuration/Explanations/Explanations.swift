@@ -36,7 +36,8 @@ public struct Explanation: Sendable {
 
 public enum Explanations {
   /// Every page, in the order of the codes.
-  public static let all: [Explanation] = readingPages + shapePages + partPages + addressPages + tunPages + pairPages
+  public static let all: [Explanation] =
+    readingPages + shapePages + partPages + forwardPages + addressPages + tunPages + pairPages
 
   public static func page(for code: DiagnosticCode) -> Explanation? { all.first { $0.code == code } }
 

@@ -17,28 +17,29 @@ extension Explanations {
     Explanation(
       .handlerListenerMismatch, "a handler and a listener that do not fit",
       [
-        "The handler `tun` takes the packets of an interface, which only the listener `tun` gives, and the reverse. The handler `relay` needs streams; the listener `udp` gives datagrams. GOST starts such a pair and fails with each connection."
+        "The handler `tun` takes the packets of an interface, which only the listener `tun` gives, and the reverse. Proxies and `relay` need streams, and the listeners `udp` and `rudp` give datagrams. The handlers `rtcp` and `rudp` are for the listeners of the same names. GOST starts such a pair and fails with each connection."
       ],
       wrong: .init(ExampleFile.server(net: nil).replacing("listener:\n    type: tun", "listener:\n    type: udp")),
       right: .init(ExampleFile.server())),
     Explanation(
       .connectorDialerMismatch, "a connector and a dialer that do not fit",
       [
-        "The connector `relay` speaks a protocol for streams, and the dialer `udp` sends datagrams that may be lost or come late."
+        "Proxies and `relay` speak protocols for streams, and the dialer `udp` sends datagrams that may be lost or come late. `direct` and `virtual` stand for no node at all, at the connector and at the dialer."
       ],
       wrong: .init(ExampleFile.client(chain: ExampleFile.chain(dialer: "udp"))),
       right: .init(ExampleFile.client(chain: ExampleFile.chain(dialer: "tcp")))),
     Explanation(
       .connectorCannotCarry, "a connector that cannot carry a tunnel",
       [
-        "A TUN tunnel sends datagrams through the last node of its chain. The connector `forward` passes bytes on as they are, and in a stream nothing tells where one packet ends and the next begins. `relay` keeps the boundaries; the node then needs the handler `relay`."
+        "A TUN tunnel sends datagrams through the last node of its chain. The connector `forward` passes bytes on as they are, and in a stream nothing tells where one packet ends and the next begins. `relay` keeps the boundaries; the node then needs the handler `relay`.",
+        "UDP forwards are the same. `relay`, `socks5` and `http` carry datagrams, `socks4` does not.",
       ],
       wrong: .init(ExampleFile.client(chain: ExampleFile.chain(connector: "forward"))),
       right: .init(ExampleFile.client(chain: ExampleFile.chain()))),
     Explanation(
-      .ignoredAuthentication, "credentials that are never sent",
+      .ignoredAuthentication, "credentials that nobody asks for or sends",
       [
-        "The connector `forward` speaks nothing to the node, so it cannot send a user name and a password. A handler that names an `auther` asks for the auther's users, and its own `auth` counts for nothing. GOST ignores both without a word."
+        "The connector `forward` speaks nothing to the node, so it cannot send a user name and a password, and `socks4` sends the name alone. Port forwards have no way to ask for one. A handler that names an `auther` asks for the auther's users, and its own `auth` counts for nothing. GOST ignores all of these without a word, and lets everybody in."
       ],
       wrong: .init(
         ExampleFile.client(
@@ -56,9 +57,10 @@ extension Explanations {
       ],
       wrong: .init(ExampleFile.client() + "\n    - addr: other.example.com:8421"), right: .init(ExampleFile.client())),
     Explanation(
-      .chainOrder, "a dialer that must come first",
+      .chainOrder, "a hop in the wrong place",
       [
-        "The dialers `icmp` and `icmp6` send from this host's own raw socket. As a second hop they would leave out the hops before them, and the node would see this host's address."
+        "The dialers `icmp` and `icmp6` send from this host's own raw socket. As a second hop they would leave out the hops before them, and the node would see this host's address. `direct` goes straight from this host as well, and `udp` has nothing to stand on behind another hop, which opens streams.",
+        "`quic` behind another hop is not yet supported.",
       ],
       wrong: .init(
         ExampleFile.client(

@@ -47,8 +47,10 @@ extension Explanations {
       right: .init(
         ExampleFile.server(net: "10.0.0.1/24,fd00::1/64", listener: ["route: 2001:db8::/32", "gw: fd00::2"]))),
     Explanation(
-      .forwarderIsSelf, "a client that sends to itself",
-      ["The forwarder's target is the client's own inner address. It should be the TUN server's."],
+      .forwarderIsSelf, "a service that sends to itself",
+      [
+        "The target of a TUN client is its own inner address, and should be the TUN server's. Or the target of a port forward is the address on which it listens: each connection would open another one, without end."
+      ],
       wrong: .init(ExampleFile.client(target: "10.0.0.2:8421")), right: .init(ExampleFile.client())),
     Explanation(
       .forwarderInsideTunnel, "a target inside the tunnel that leads to it",

@@ -4,12 +4,9 @@ import Values
 /// What a proxy may reach for its clients, as the file has it.
 ///
 /// The policy itself is applied where targets are dialled, to the address that is dialled: after a name was resolved,
-/// so that a name of loopback is no way around it. In order:
-/// 1. what `deny` covers is refused;
-/// 2. what `allow` covers is let through;
-/// 3. of an open proxy (`isOpen`), the targets that only this host or its neighbours should reach are refused
-///    (loopback, link-local, unspecified, multicast, the metadata services of clouds), but for what `isOwn` says;
-/// 4. the rest is let through.
+/// so that a name of loopback is no way around it. Of `allow` and `deny` the most exact entry that matches decides. An
+/// open proxy (`isOpen`) refuses besides what only this host or its neighbours should reach (loopback, link-local,
+/// unspecified, multicast, the metadata services of clouds), but for what `allow` or `isOwn` covers.
 ///
 /// Through a chain the last node dials the target and resolves its name; then only a target that is an address already
 /// can be judged here.

@@ -101,7 +101,7 @@ struct AddressRules {
       return
     }
     guard let address = checked(node.addr, of: nil) else { return }
-    if address.port == 0 {
+    if address.port == 0, !configuration.nodeDecides(of: service) {
       report.add(
         Diagnostic(
           .missingPort, "the target has no port", at: .init(node.addr.span, "port 0"),

@@ -25,14 +25,17 @@ struct PairRules {
       for (end, chain) in own.isEmpty ? unreached : own { nobodyListens(chain, of: end) }
     }
     for (index, end) in ends.enumerated() {
-      for client in end.services where client.isTunClient { tunnel(client, of: index) }
+      for client in end.services {
+        if client.isTunClient { tunnel(client, of: index) }
+        wishes(client, of: index)
+      }
     }
     clients()
   }
 
   private func usedChains(of end: Configuration) -> [ChainConfiguration] {
-    let names = end.services.compactMap { $0.handler.chain?.value ?? $0.listener.chain?.value }
-    return end.chains.filter { names.contains($0.name.value) }
+    let used = end.services.flatMap { [end.chain(of: $0), end.listenerChain(of: $0)] }.compactMap { $0?.name.value }
+    return end.chains.filter { used.contains($0.name.value) }
   }
 
   private func others(than index: Int) -> [(index: Int, end: Configuration)] {
@@ -41,7 +44,7 @@ struct PairRules {
 
   // MARK: Chains
 
-  private struct Match {
+  struct Match {
     let end: Configuration
     let service: ServiceConfiguration
   }
@@ -73,28 +76,43 @@ struct PairRules {
     return service.listener.descriptor?.transport
   }
 
-  private func judge(_ node: NodeConfiguration, _ matches: [Match]) {
-    var matches = matches
-    if node.dialer.descriptor?.portMeaning == .port, let port = node.address?.port, port != 0 {
-      let samePort = matches.filter { match in
-        guard let address = match.service.address else { return true }
-        return address.port == port || address.port == 0
-      }
-      guard !samePort.isEmpty else {
-        if let first = matches.first { wrongPort(node, port, first, count: matches.count) }
-        return
-      }
-      matches = samePort
+  /// Those with the node's port, where there are ports.
+  private func onPort(of node: NodeConfiguration, _ matches: [Match]) -> [Match] {
+    guard node.dialer.descriptor?.portMeaning == .port, let port = node.address?.port, port != 0 else { return matches }
+    return matches.filter { match in
+      guard let address = match.service.address else { return true }
+      return address.port == port || address.port == 0
     }
-    guard let connector = node.connector.descriptor, connector.speaks != [.raw], !connector.speaks.isEmpty else {
-      return
-    }
-    let speaking = matches.filter { match in
+  }
+
+  private func speaking(_ connector: PartDescriptor, _ matches: [Match]) -> [Match] {
+    matches.filter { match in
       // An unknown type was reported where it stands.
       guard let handler = match.service.handler.descriptor else { return true }
       return handler.speaks.contains { connector.speaks.contains($0) }
     }
-    guard let partner = speaking.first else {
+  }
+
+  /// The service that a node leads to, without a word about one that it does not.
+  func partner(of node: NodeConfiguration, from index: Int) -> Match? {
+    guard let connector = node.connector.descriptor else { return nil }
+    return speaking(connector, onPort(of: node, listeners(for: node, from: index))).first
+  }
+
+  private func judge(_ node: NodeConfiguration, _ all: [Match]) {
+    let matches = onPort(of: node, all)
+    if matches.isEmpty, let first = all.first, let port = node.address?.port {
+      wrongPort(node, port, first, count: all.count)
+      return
+    }
+    if let first = matches.first {
+      path(node, first)
+      session(node, first)
+    }
+    guard let connector = node.connector.descriptor, connector.speaks != [.raw], !connector.speaks.isEmpty else {
+      return
+    }
+    guard let partner = speaking(connector, matches).first else {
       if let first = matches.first { doesNotSpeak(node, connector, first.service) }
       return
     }
@@ -164,19 +182,31 @@ struct PairRules {
   }
 
   private func credentials(_ node: NodeConfiguration, _ match: Match) {
-    guard match.service.handler.descriptor?.authentication == .credentials else { return }
+    guard [.credentials, .userName].contains(match.service.handler.descriptor?.authentication) else { return }
     let known = match.end.credentials(of: match.service.handler)
-    guard let first = known.first else { return }
+    // Whether the client stands among those that need none is not known here.
+    guard let first = known.first, match.service.handler.metadata.entry("skipauth") == nil else { return }
+    let sendsPassword = node.connector.descriptor?.authentication != .userName
     guard let own = node.connector.auth else {
       report.add(
         Diagnostic(
-          .peerAuthentication, "\(match.service.title) asks for a user name and a password, and the client sends none",
+          .peerAuthentication,
+          "\(match.service.title) asks for a user name\(sendsPassword ? " and a password" : ""), and the client sends none",
           at: .init(node.connector.type.span, "`auth` is missing beside this"),
           and: [.init(first.username.span, "a user that it knows")],
-          help: ["give the connector `auth` with `username` and `password`"]))
+          help: ["give the connector `auth` with `username`\(sendsPassword ? " and `password`" : "")"]))
       return
     }
     if known.contains(where: { $0.matches(own) }) { return }
+    if !sendsPassword, let same = known.first(where: { $0.username.value == own.username.value }) {
+      guard let password = same.password, !password.value.isEmpty else { return }
+      report.add(
+        Diagnostic(
+          .peerAuthentication, "SOCKS4 sends no password, and \(match.service.title) asks for one",
+          at: .init(node.connector.type.span, "sends the user name alone"), and: [.init(password.span, "asked for")],
+          fix: .replace(node.connector.type.span, with: "socks5", "write `socks5`, if the handler understands it")))
+      return
+    }
     if let same = known.first(where: { $0.username.value == own.username.value }) {
       report.add(
         Diagnostic(

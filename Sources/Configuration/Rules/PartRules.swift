@@ -10,7 +10,6 @@ struct PartRules {
   func apply() {
     for service in configuration.services {
       pair(service)
-      forwarder(service)
       authentication(service)
       interface(service.interface)
     }
@@ -18,8 +17,6 @@ struct PartRules {
       pair(node)
       interface(node.interface)
     }
-    for service in configuration.services where service.isTunClient { carriage(service) }
-    for chain in configuration.chains { order(chain) }
   }
 
   private func pair(_ service: ServiceConfiguration) {
@@ -42,6 +39,16 @@ struct PartRules {
           at: .init(handlerType.span, "this takes \(handler.summary)"),
           and: [.init(listenerType.span, "this gives the packets of an interface")],
           fix: typeFix(handlerType, "tun", is: service.handler.span)))
+    } else if ["rtcp", "rudp"].contains(handler.name), !listener.abilities.contains(.remote) {
+      report.add(
+        Diagnostic(
+          .handlerListenerMismatch,
+          "the handler `\(handlerType.value)` needs the listener `\(handlerType.value)`, not `\(listenerType.value)`",
+          at: .init(listenerType.span, "listens on this host"),
+          and: [.init(handlerType.span, "is for a port at the end of a chain")],
+          notes: ["GOST would forward from a port of this host"],
+          help: ["for a forward from here, take the handler `\(listener.carries == .datagrams ? "udp" : "tcp")`"],
+          fix: typeFix(listenerType, handlerType.value, is: service.listener.span)))
     } else if handler.carries == .streams, listener.carries == .datagrams {
       report.add(
         Diagnostic(
@@ -57,7 +64,23 @@ struct PartRules {
     guard let connector = node.connector.descriptor, let dialer = node.dialer.descriptor, connector.isAvailable,
       dialer.isAvailable
     else { return }
-    if connector.speaks.contains(.relay), dialer.carries == .datagrams {
+    if (connector.name == "direct") != (dialer.name == "direct") {
+      // The half that says `direct` is the one that was not meant, or the other was left out.
+      let (half, other) =
+        connector.name == "direct" ? (node.connector.type, node.dialer.type) : (node.dialer.type, node.connector.type)
+      report.add(
+        Diagnostic(
+          .connectorDialerMismatch,
+          "the connector and the dialer of a node are both `\(half.value)`, or neither is",
+          at: .init(other.span, "`\(other.value)`"), and: [.init(half.span, "there is no node to speak to")],
+          notes: [
+            connector.name == "direct"
+              ? "GOST would connect to the node and then go around it"
+              : "GOST would speak to nobody, and fail each time"
+          ],
+          fix: other.span.end - other.span.start == other.value.utf8.count
+            ? Diagnostic.Fix("write `\(half.value)`", [.init(other.span, half.value)], isCertain: false) : nil))
+    } else if !connector.speaks.isEmpty, connector.speaks != [.raw], dialer.carries == .datagrams {
       report.add(
         Diagnostic(
           .connectorDialerMismatch,
@@ -66,70 +89,66 @@ struct PartRules {
           and: [.init(node.connector.type.span, "a protocol for streams")],
           help: ["the dialers that give streams are \(streams(.dialer))"]))
     }
-    if node.connector.auth != nil, connector.speaks == [.raw] {
+    if node.connector.auth != nil, connector.authentication == .ignored {
       report.add(
         Diagnostic(
           .ignoredAuthentication, "the connector `\(node.connector.type.value)` sends no credentials",
           at: .init(node.connector.auth?.username.span ?? node.connector.span, "never sent"),
           and: [.init(node.connector.type.span, "speaks nothing to the node")],
           notes: ["GOST ignores them without a word"], help: ["remove `auth`, or take the connector `relay`"]))
-    }
-  }
-
-  /// TUN packets through a chain: the last node has to keep their boundaries.
-  private func carriage(_ service: ServiceConfiguration) {
-    guard let last = configuration.route(of: service)?.last?.nodes.first, let connector = last.connector.descriptor,
-      let dialer = last.dialer.descriptor, connector.isAvailable, dialer.isAvailable
-    else { return }
-    if connector.speaks == [.raw], dialer.carries == .streams {
+    } else if connector.authentication == .userName, let password = node.connector.auth?.password,
+      !password.value.isEmpty
+    {
       report.add(
         Diagnostic(
-          .connectorCannotCarry,
-          "the connector `\(last.connector.type.value)` over `\(last.dialer.type.value)` cannot carry a TUN tunnel",
-          at: .init(last.connector.type.span, "passes bytes on as they are"),
-          and: [.init(service.handler.type.span, "sends datagrams through this node")],
-          notes: ["in a plain stream nothing tells where one packet ends and the next begins"],
-          fix: .replace(last.connector.type.span, with: "relay", "write `relay`, and the handler `relay` at the node")))
-    }
-  }
-
-  private func order(_ chain: ChainConfiguration) {
-    let hops = configuration.hops(of: chain)
-    for hop in hops.dropFirst() {
-      for node in hop.nodes {
-        guard let dialer = node.dialer.descriptor, dialer.portMeaning == .echoIdentifier else { continue }
-        report.add(
-          Diagnostic(
-            .chainOrder, "the dialer `\(node.dialer.type.value)` can only be the first hop of a chain",
-            at: .init(node.dialer.type.span, "sends from this host, whatever stands before it"),
-            and: [.init(chain.name.span, "in this chain")],
-            notes: ["GOST would leave out the hops before it, and connect from here"],
-            help: ["put this hop first, or take another dialer"]))
-      }
-    }
-  }
-
-  private func forwarder(_ service: ServiceConfiguration) {
-    guard let forwarder = service.forwarder else { return }
-    if service.isTun, forwarder.nodes.count > 1 {
-      report.add(
-        Diagnostic(
-          .severalTargetsNotYet, "a TUN client with several targets is not yet supported", .notYet,
-          at: .init(forwarder.nodes[1].name?.span ?? forwarder.nodes[1].addr.span, "a second target"),
-          help: ["give the forwarder one node"]))
+          .ignoredAuthentication, "the connector `\(node.connector.type.value)` sends a user name and no password",
+          .warning, at: .init(password.span, "never sent"),
+          and: [.init(node.connector.type.span, "SOCKS4 has no passwords")],
+          help: ["remove the password, or take `socks5`, here and at the node"]))
     }
   }
 
   private func authentication(_ service: ServiceConfiguration) {
-    guard service.handler.descriptor?.isAvailable == true, let own = service.handler.auth,
-      let auther = service.handler.authers.first
-    else { return }
+    guard let handler = service.handler.descriptor, handler.isAvailable else { return }
+    let named = service.handler.authers.first?.span ?? service.handler.auth?.username.span
+    if handler.authentication == .ignored, let named {
+      report.add(
+        Diagnostic(
+          .ignoredAuthentication, "the handler `\(service.handler.type.value)` asks nobody for credentials",
+          at: .init(named, "never asked for"), and: [.init(service.handler.type.span, "lets everybody in")],
+          notes: ["GOST ignores them without a word, and lets everybody in"],
+          help: ["remove them, and let in only whom the network lets in, or take a handler that asks"]))
+      return
+    }
+    if let own = service.handler.auth, let auther = service.handler.authers.first {
+      report.add(
+        Diagnostic(
+          .ignoredAuthentication, "`auth` has no effect beside `auther`", .warning,
+          at: .init(own.username.span, "never asked for"), and: [.init(auther.span, "only these users count")],
+          notes: ["GOST takes the one or the other, and the auther first"],
+          help: ["put the user into the auther, or remove one of the two"]))
+    }
+    if handler.authentication == .userName { userNames(service) }
+    if let entry = service.handler.metadata.entry("skipauth"), service.handler.authers.isEmpty,
+      service.handler.auth == nil
+    {
+      report.add(
+        Diagnostic(
+          .keyWithoutEffect, "`skipauth` has no effect: nobody is asked for credentials", .warning,
+          at: .init(entry.key.span, "has no effect"), help: ["give the handler `auth` or an `auther`, or remove it"]))
+    }
+  }
+
+  /// SOCKS4 clients send no password, so one with a password can never come in.
+  private func userNames(_ service: ServiceConfiguration) {
+    let known = configuration.credentials(of: service.handler)
+    guard let first = known.first, known.allSatisfy({ $0.password.map { !$0.value.isEmpty } ?? false }) else { return }
     report.add(
       Diagnostic(
-        .ignoredAuthentication, "`auth` has no effect beside `auther`", .warning,
-        at: .init(own.username.span, "never asked for"), and: [.init(auther.span, "only these users count")],
-        notes: ["GOST takes the one or the other, and the auther first"],
-        help: ["put the user into the auther, or remove one of the two"]))
+        .passwordNeverSent, "no client of \(service.title) can come in: SOCKS4 sends a user name and no password",
+        at: .init(first.password?.span ?? first.username.span, "never sent"),
+        and: [.init(service.handler.type.span, "speaks SOCKS4")],
+        help: ["remove the passwords, which leaves the names as secrets, or take the handler `socks5`"]))
   }
 
   /// GOST's richer forms of `interface`: several names, a local address, the way by which the client came.

@@ -9,6 +9,8 @@ enum Rules {
   static func apply(to configuration: Configuration, _ report: Report) {
     ReferenceRules(configuration: configuration, report: report).apply()
     PartRules(configuration: configuration, report: report).apply()
+    ChainRules(configuration: configuration, report: report).apply()
+    ForwardRules(configuration: configuration, report: report).apply()
     AddressRules(configuration: configuration, report: report).apply()
     TunRules(configuration: configuration, report: report).apply()
     SecurityRules(configuration: configuration, report: report).apply()
@@ -30,10 +32,9 @@ extension Configuration {
     } + hops.flatMap(\.nodes)
   }
 
-  /// The chain that a service's handler dials through, with its hops.
+  /// The hops that a service's handler dials through.
   func route(of service: ServiceConfiguration) -> [HopConfiguration]? {
-    guard let name = service.handler.chain, let chain = chain(named: name.value) else { return nil }
-    return hops(of: chain)
+    chain(of: service).map(hops(of:))
   }
 }
 

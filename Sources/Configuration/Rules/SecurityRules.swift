@@ -17,16 +17,18 @@ struct SecurityRules {
     for auther in configuration.authers { users(auther) }
     for service in configuration.services {
       guard let listener = service.listener.descriptor, listener.isAvailable,
-        service.handler.descriptor?.isAvailable == true, let tls = service.listener.tls
-      else {
-        continue
-      }
+        service.handler.descriptor?.isAvailable == true
+      else { continue }
+      openness(service)
+      if let tls = service.handler.tls { certificate(tls, isServer: true) }
+      guard let tls = service.listener.tls else { continue }
       block(tls, of: listener, type: service.listener.type, isServer: true)
     }
     for node in configuration.allNodes {
-      guard let dialer = node.dialer.descriptor, dialer.isAvailable, node.connector.descriptor?.isAvailable == true,
-        let tls = node.dialer.tls
+      guard let dialer = node.dialer.descriptor, dialer.isAvailable, node.connector.descriptor?.isAvailable == true
       else { continue }
+      if let tls = node.connector.tls { certificate(tls, isServer: false) }
+      guard let tls = node.dialer.tls else { continue }
       block(tls, of: dialer, type: node.dialer.type, isServer: false)
     }
     if let tls = configuration.tls {
@@ -39,6 +41,44 @@ struct SecurityRules {
             notes: ["GOST takes a listener's `options` from its own `tls` block only"],
             help: ["write it into the `tls` of the listener"]))
       }
+    }
+  }
+
+  // MARK: Open proxies
+
+  /// A proxy that anybody may use who reaches it. A relay is not warned of: nobody finds one by chance, and the tunnels
+  /// that are its first use go to one target; what it may reach is limited all the same.
+  private func openness(_ service: ServiceConfiguration) {
+    guard let egress = configuration.egress(of: service), egress.isOpen, !reported(inside: service.span) else { return }
+    let asks = !configuration.credentials(of: service.handler).isEmpty
+    let type = service.handler.type
+    if asks, let entry = service.handler.metadata.entry("skipauth") {
+      report.add(
+        Diagnostic(
+          .openProxy, "\(service.title) lets everybody in: `skipauth` covers every address", .warning,
+          at: .init(entry.valueSpan, "every address"), and: [.init(type.span, "a proxy")],
+          help: ["write the networks whose hosts need no credentials"]))
+    } else if type.value != "relay" {
+      let isWritten = !service.addr.value.isEmpty
+      report.add(
+        Diagnostic(
+          .openProxy,
+          "\(service.title) is a proxy for everybody who reaches \(isWritten ? "`\(printable(service.addr.value))`" : "it")",
+          .warning,
+          at: .init(isWritten ? service.addr.span : type.span, "not on loopback, and asks for no credentials"),
+          notes: ["targets that only this host should reach are refused to its clients"],
+          help: ["give the handler `auth` or an `auther`, or listen on `127.0.0.1`"]))
+    }
+    if let entry = service.handler.metadata.entry("egress.allow"),
+      let index = egress.allow.firstIndex(where: { $0.ports == nil && $0.network.map { $0.length == 0 } ?? true })
+    {
+      report.add(
+        Diagnostic(
+          .egressOpen, "everybody may reach everything through \(service.title), this host's own services too",
+          .warning,
+          at: .init(entry.itemSpans.indices.contains(index) ? entry.itemSpans[index] : entry.valueSpan, "every target"),
+          and: [.init(type.span, "asks for no credentials")],
+          help: ["allow the networks that are meant, or ask for credentials"]))
     }
   }
 

@@ -1,6 +1,6 @@
 /// Which targets a rule about them means: a network or every address, and some ports or all of them.
 ///
-/// `10.0.0.0/8`, `192.0.2.1`, `10.0.0.0/8:22`, `[fd00::/8]:8000-8100`, `all`, `all:25`. An IPv6 network with ports
+/// `10.0.0.0/8`, `192.0.2.1`, `10.0.0.0/8:22`, `[fd00::/8]:8000-8100`, `all`, `all:25`; `*` is `all`. An IPv6 network with ports
 /// stands in brackets, as an IPv6 address with a port does. A v4-mapped address is the IPv4 address that it maps.
 public struct TargetPattern: Hashable, Sendable {
   /// `nil`: every address of both families.
@@ -33,7 +33,7 @@ public struct TargetPattern: Hashable, Sendable {
       guard let parsed = Self.range(ports) else { return nil }
       range = parsed
     }
-    if host.lowercased() == "all" {
+    if host == "*" || host.lowercased() == "all" {
       self.init(network: nil, ports: range)
     } else if let network = IPPrefix(host), network.address.canonical == network.address || network.length >= 96 {
       self.init(network: Self.canonical(network).network, ports: range)
