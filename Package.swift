@@ -37,6 +37,7 @@ let package = Package(
     floor("PacketOffload", ["Values"]),
     floor("CulvertLink", ["Values"]),
     floor("FairQueue", ["Values"]),
+    floor("Smux", ["Values"]),
     floor("SOCKS", ["Values"]),
     floor("HTTPProxy", ["Values"]),
     floor("WebSocket", ["Values"]),
@@ -59,14 +60,14 @@ let package = Package(
       [
         "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "FairQueue", "WebSocket",
         "ProxyProtocol", "LinuxIO", "LinuxNet",
-        "TLSCodec", "QUICCodec", "CLinux", "SOCKS", "HTTPProxy",
+        "TLSCodec", "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux",
       ]),
     // daemon
     floor(
       "Daemon",
       [
         "Values", "TunProtocol", "CulvertLink", "Configuration", "PartDescriptors", "Parts", "LinuxIO", "LinuxNet",
-        "TLSCodec", "QUICCodec", "CLinux",
+        "TLSCodec", "QUICCodec", "Smux", "CLinux",
       ]),
     // beside
     floor("Lab", ["Values", "Configuration", "LinuxNet", "CLinux"]),
@@ -89,7 +90,8 @@ let package = Package(
     .target(
       name: "FuzzBodies",
       dependencies: [
-        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Configuration",
+        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
+        "Configuration",
       ],
       path: "Fuzz/Sources/FuzzBodies", swiftSettings: strict),
 
@@ -100,7 +102,7 @@ let package = Package(
       "ProtocolTests",
       [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink", "WebSocket", "ProxyProtocol", "SOCKS",
-        "HTTPProxy",
+        "HTTPProxy", "Smux",
       ]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("FairQueueTests", ["Values", "FairQueue"]),

@@ -24,13 +24,14 @@ let package = Package(
     module("ICMPEnvelope", ["Values"]),
     module("PacketOffload", ["Values"]),
     module("CulvertLink", ["Values"]),
+    module("Smux", ["Values"]),
     module("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", path: "Culvert/CYAML", pkgConfig: "yaml-0.1"),
     module("Configuration", ["Values", "PartDescriptors", "CYAML"]),
     .target(
       name: "FuzzBodies",
       dependencies: [
-        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Configuration",
+        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux", "Configuration",
       ], swiftSettings: sanitized),
     .systemLibrary(name: "CFuzzer", path: "Sources/CFuzzer"),
     .executableTarget(

@@ -48,6 +48,7 @@ struct Module {
     Module(name: "PacketOffload", floor: .protocols),
     Module(name: "CulvertLink", floor: .protocols),
     Module(name: "FairQueue", floor: .protocols),
+    Module(name: "Smux", floor: .protocols),
     Module(name: "SOCKS", floor: .protocols),
     Module(name: "HTTPProxy", floor: .protocols),
     Module(name: "WebSocket", floor: .protocols),

@@ -19,6 +19,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case link
   /// Reads of a TUN device to segments, packets to merged writes, and the replies to packets that do not fit.
   case offload
+  /// Sessions of many streams in one: frames from anybody, and calls at two ends.
+  case smux
 
   /// Runs the body and says what it reached; throws when something that must hold does not.
   @discardableResult
@@ -31,6 +33,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .icmp: try fuzzICMP(bytes, &marks)
     case .link: try fuzzLink(bytes, &marks)
     case .offload: try fuzzOffload(bytes, &marks)
+    case .smux: try fuzzSmux(bytes, &marks)
     }
     return marks
   }
@@ -50,6 +53,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .icmp: ICMPPlace.allCases.map { "\($0)" }
     case .link: LinkPlace.allCases.map { "\($0)" }
     case .offload: OffloadPlace.allCases.map { "\($0)" }
+    case .smux: SmuxPlace.allCases.map { "\($0)" }
     }
   }
 }
