@@ -59,8 +59,7 @@ let package = Package(
       "Parts",
       [
         "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "FairQueue", "WebSocket",
-        "ProxyProtocol", "LinuxIO", "LinuxNet",
-        "TLSCodec", "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux",
+        "ProxyProtocol", "LinuxIO", "LinuxNet", "TLSCodec", "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux",
       ]),
     // daemon
     floor(
@@ -109,7 +108,7 @@ let package = Package(
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
     tests("LinuxTests", ["Values", "Configuration", "LinuxIO", "LinuxNet", "Lab", "CLinux"]),
     tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"], exclude: ["Interop"]),
-    tests("PartsTests", ["Values", "LinuxIO", "QUICCodec", "Parts"]),
+    tests("PartsTests", ["Values", "LinuxIO", "QUICCodec", "Parts", "WebSocket", "ProxyProtocol"]),
     tests("TunnelTests", [], exclude: ["Peers", "Tools"]),
   ]
 )
