@@ -98,6 +98,29 @@ struct UDPForwardTests {
     #expect(way.asked.count == 1 && Set(target.sources).count == 1)
   }
 
+  @Test("An answer that looks like a packet and met congestion is neither dropped nor changed")
+  func congestionMarks() throws {
+    let target = try UDPPeer(loop)
+    let listener = try listener(handler(TestWay.direct(loop), [target.address]))
+    defer { listener.close() }
+    let client = try UDPPeer(loop, connectedTo: local(listener))
+    #expect(client.socket.sendOne([1]))
+    #expect(runs(loop) { !target.sources.isEmpty })
+    // The beginning of an IPv4 header of a sender that understands marks, and of one that does not.
+    let answers: [[UInt8]] = [2, 0].map { [0x45, $0, 0, 20] + [UInt8](repeating: 0, count: 16) }
+    for answer in answers {
+      let outcome = answer.withUnsafeBytes {
+        target.socket.send($0, segment: $0.count, to: target.sources[0], from: nil, ecn: ECN.congested)
+      }
+      guard case .sent = outcome else {
+        Issue.record("\(outcome)")
+        return
+      }
+    }
+    #expect(runs(loop) { client.received.count == 2 })
+    #expect(client.received == answers)
+  }
+
   @Test("Each client has its own session, and gets its own answers")
   func clients() throws {
     let target = try UDPPeer(loop)
