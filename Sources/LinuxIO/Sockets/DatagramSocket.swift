@@ -1,3 +1,4 @@
+import CLinux
 import Values
 
 /// Datagrams in batches, on UDP or inside ICMP echo messages.
@@ -57,6 +58,8 @@ public final class ReceiveArena {
   public static let stride = 65_536
   public static let messages = 16
   var batch = PacketBatch(capacity: ReceiveArena.stride * ReceiveArena.messages, maximumCount: 1024)
+  /// What the kernel says of each message; a kilobyte that thousands of sockets need not have each.
+  var received = [culvert_received](repeating: culvert_received(), count: ReceiveArena.messages)
 
   public init() {}
 }

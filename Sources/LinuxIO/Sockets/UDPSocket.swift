@@ -10,7 +10,6 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
   private let family: AddressFamily
   private var registration: EventLoop.Registration?
   private var segmentation = true
-  private var received = [culvert_received](repeating: culvert_received(), count: ReceiveArena.messages)
   public weak var handler: (any DatagramSocketHandler)?
   public private(set) var receipt: Receipt
   /// Whether datagrams without a byte are handed on, as slots of no length; a tunnel has no use for them.
@@ -79,7 +78,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
   private func readRounds() {
     for _ in 0..<Self.roundsPerTurn {
       guard registration != nil else { return }
-      let count = received.withUnsafeMutableBufferPointer {
+      let count = arena.received.withUnsafeMutableBufferPointer {
         culvert_receive(
           descriptor, arena.batch.storage.baseAddress, ReceiveArena.stride, Int32(ReceiveArena.messages),
           $0.baseAddress)
@@ -91,7 +90,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       }
       // Round trips are measured by this clock, and a turn may be longer than one.
       loop.refreshNow()
-      for index in 0..<Int(count) { deliver(received[index], at: index * ReceiveArena.stride) }
+      for index in 0..<Int(count) { deliver(arena.received[index], at: index * ReceiveArena.stride) }
       if count < ReceiveArena.messages {
         // The queue may have filled up again since; with edge-triggered events only EAGAIN proves that it is empty.
         continue
