@@ -61,14 +61,17 @@ public final class Daemon {
   ) throws(StartFailure) -> any RunningService {
     switch service.handler.type.value.lowercased() {
     case "tun": return try TunService(service, of: configuration, context: context)
-    case "relay": return try RelayService(service, of: configuration, context: context)
-    case let type:
-      throw StartFailure(service: service.name.value, reason: "the handler \(type) is not supported yet")
+    default: break
+    }
+    switch service.listener.type.value.lowercased() {
+    case "rtcp", "rudp": return try RemoteService(service, of: configuration, context: context)
+    case "udp": return try DatagramService(service, of: configuration, context: context)
+    default: return try StreamService(service, of: configuration, context: context)
     }
   }
 
   private func installFilter() {
-    let families = Set(services.compactMap { $0 as? RelayService }.flatMap(\.echoFamilies))
+    let families = Set(services.compactMap { $0 as? StreamService }.flatMap(\.echoFamilies))
     guard options.filtersReflection, !families.isEmpty else { return }
     do throws(NetlinkError) {
       let filter = try ReflectionFilter(families: families)

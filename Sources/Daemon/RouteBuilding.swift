@@ -48,7 +48,7 @@ struct RouteBuilding {
     for node in hop.nodes { nodes.append(try build(node, hop, isFirst: isFirst, service, guardian)) }
     guard !nodes.isEmpty else { throw StartReason("the hop \(hop.name.value) has no nodes") }
     return ChainWay.Hop(
-      name: hop.name.value, nodes: nodes, selector: selector(hop.selector, hop.nodes.map(\.metadata)))
+      name: hop.name.value, nodes: nodes, selector: nodeSelector(hop.selection, hop.nodes.map(\.metadata)))
   }
 
   private func build(
@@ -56,11 +56,8 @@ struct RouteBuilding {
     _ guardian: (any DialGuardian)?
   ) throws(StartReason) -> ChainWay.Node {
     let name = node.name.value
-    let connectorType = node.connector.type.value.lowercased()
-    if connectorType == "direct" || connectorType == "virtual" {
-      return ChainWay.Node(
-        name: name, address: nil,
-        kind: .transparent(rejects: node.connector.metadata.string("action")?.lowercased() == "reject"))
+    if node.isDirect {
+      return ChainWay.Node(name: name, address: nil, kind: .transparent(rejects: node.rejects))
     }
     guard let address = node.address else {
       throw StartReason("node \(name): bad address \(node.addr.value)")
@@ -91,11 +88,13 @@ struct RouteBuilding {
     switch type {
     case "udp":
       return UDPDialer(loop: context.loop, arena: context.arena, target: target, role: .hop(node.name.value))
-    case "tcp": return StreamDialer(loop: context.loop, target: target, upgrades: [], timeout: timeout)
-    case "tls":
-      return StreamDialer(
-        loop: context.loop, target: target,
-        upgrades: [.tls(try security(node, address, handshakeTimeout: handshakeTimeout))], timeout: timeout)
+    case "tcp", "tls", "ws", "wss", "mtcp", "mtls", "mws", "mwss":
+      let streams = StreamDialer(
+        loop: context.loop, target: target, proxyProtocol: node.proxyProtocol.flatMap { $0 > 0 ? $0 : nil },
+        upgrades: try upgrades(type, node, address, handshakeTimeout: handshakeTimeout), timeout: timeout)
+      guard let version = MuxDefaults.version(of: type) else { return streams }
+      return MuxDialer(
+        loop: context.loop, below: streams, settings: smuxSettings(node.dialer.metadata, version: version))
     case "quic", "icmp", "icmp6":
       let carrier: QUICDialer.Carrier = type == "quic" ? .udp : .icmp(type == "icmp" ? .ipv4 : .ipv6)
       return QUICDialer(
@@ -105,6 +104,21 @@ struct RouteBuilding {
         timeout: timeout)
     default: throw StartReason("node \(node.name.value): the dialer \(type) is not supported yet")
     }
+  }
+
+  /// The layers over a connection, from the outermost in.
+  private func upgrades(
+    _ type: String, _ node: NodeConfiguration, _ address: HostPort, handshakeTimeout: TimeSpan?
+  ) throws(StartReason) -> [StreamUpgrade] {
+    var upgrades: [StreamUpgrade] = []
+    if ["tls", "mtls", "wss", "mwss"].contains(type) {
+      upgrades.append(.tls(try security(node, address, handshakeTimeout: handshakeTimeout)))
+    }
+    if ["ws", "wss", "mws", "mwss"].contains(type) {
+      let host = node.dialer.metadata.string("ws.host") ?? address.description
+      upgrades.append(.webSocket(host: host, webSocketSettings(node.dialer.metadata, isClient: true)))
+    }
+    return upgrades
   }
 
   private func security(
@@ -117,31 +131,15 @@ struct RouteBuilding {
 
   private func connector(_ node: NodeConfiguration) throws(StartReason) -> any Connector {
     let auth = node.connector.auth.map { ($0.username.value, $0.password?.value.reveal() ?? "") }
+    let metadata = node.connector.metadata
     switch node.connector.type.value.lowercased() {
-    case "relay": return RelayConnector(loop: context.loop, credentials: auth)
+    case "relay":
+      return RelayConnector(
+        loop: context.loop, credentials: auth, mux: smuxSettings(metadata, version: MuxDefaults.ofBind),
+        timeout: metadata.duration("connectTimeout") ?? DialTiming.attempt)
     case "forward", "tcp": return ForwardConnector(loop: context.loop)
     case let type: throw StartReason("node \(node.name.value): the connector \(type) is not supported yet")
     }
-  }
-
-  /// The selector of a hop or a forwarder.
-  func selector(_ block: SelectorConfiguration?, _ nodes: [Metadata]) -> NodeSelector {
-    let strategy: NodeSelector.Strategy =
-      switch block?.strategy?.value.lowercased() {
-      case "random", "rand": .random
-      case "fifo", "ha": .fifo
-      case "hash": .hash
-      default: .round
-      }
-    return NodeSelector(
-      strategy: strategy,
-      nodes: nodes.map { metadata in
-        NodeSelector.Node(
-          weight: metadata.int("weight") ?? 1, isBackup: metadata.bool("backup") ?? false,
-          maxFails: metadata.int("maxFails"), failTimeout: metadata.duration("failTimeout"))
-      },
-      maxFails: block?.maxFails ?? NodeSelector.defaultMaxFails,
-      failTimeout: block?.failTimeout ?? NodeSelector.defaultFailTimeout, seed: .random(in: .min ... .max))
   }
 
   /// GOST's default is the node's host. An address is not sent, but with `secure` it is compared with the certificate.
@@ -208,4 +206,15 @@ func listenEndpoint(_ service: ServiceConfiguration, family: AddressFamily?) thr
     return Endpoint(first, port: address.port)
   case .failure(let failure): throw StartReason("cannot listen on \(address.host): \(failure)")
   }
+}
+
+/// WebSocket as the file has it.
+func webSocketSettings(_ metadata: Metadata, isClient: Bool = false) -> WebSocketSettings {
+  let headers = metadata.texts("ws.header").map { (name: $0.name, value: $0.text) }
+  // A listener's `keepalive` is that of TCP, as in GOST; a dialer's is pings.
+  let pings = isClient && metadata.bool("ws.keepalive") == true
+  return WebSocketSettings(
+    path: metadata.string("ws.path") ?? "/ws", headers: headers,
+    keepalive: pings ? metadata.duration("ttl") ?? .seconds(15) : nil,
+    handshakeTimeout: metadata.duration("ws.handshakeTimeout"))
 }

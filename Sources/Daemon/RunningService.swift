@@ -41,9 +41,11 @@ public final class ServiceContext {
   public let log: Log
   public let arena = ReceiveArena()
   public let sendBuffer = SendBuffer()
+  public let joints: StreamJoint.Shared
   public let resetSecret: [UInt8]
 
   public init(loop: EventLoop, log: Log) {
+    joints = StreamJoint.Shared(loop: loop)
     self.loop = loop
     self.log = log
     resetSecret = ResetSecret.load(log: log)

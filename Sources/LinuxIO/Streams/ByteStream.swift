@@ -36,11 +36,18 @@ public protocol ByteStream: AnyObject {
 
   /// The round trip to the other end of the transport as it measures it; `nil` where it does not, or not yet.
   var roundTrip: TimeSpan? { get }
+
+  /// Whom a PROXY protocol header named as the client; a claim of the proxy in front of us, not something seen.
+  var claimedClient: Endpoint? { get }
 }
 
 extension ByteStream {
   public var settled: any ByteStream { self }
   public var roundTrip: TimeSpan? { nil }
+  public var claimedClient: Endpoint? { nil }
+
+  /// Whom the stream is from: as a trusted proxy says, else as the socket saw.
+  public var client: Endpoint? { claimedClient ?? receipt.remote }
 }
 
 public enum StreamRead: Sendable {

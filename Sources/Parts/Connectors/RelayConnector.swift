@@ -1,5 +1,6 @@
 import LinuxIO
 import RelayProtocol
+import Smux
 import Values
 
 /// The connector `relay`: GOST's relay protocol, with the node's credentials if it wants any.
@@ -10,12 +11,17 @@ import Values
 public final class RelayConnector: Connector {
   private let loop: EventLoop
   private let credentials: (user: String, password: String)?
+  private let muxSettings: SmuxSettings
+  private let timeout: TimeSpan
 
   public init(
-    loop: EventLoop, credentials: (user: String, password: String)?
+    loop: EventLoop, credentials: (user: String, password: String)?, mux: SmuxSettings = SmuxSettings(),
+    timeout: TimeSpan = DialTiming.attempt
   ) {
     self.loop = loop
     self.credentials = credentials
+    muxSettings = mux
+    self.timeout = timeout
   }
 
   public var layer: Layer? { .relay }
@@ -45,6 +51,100 @@ public final class RelayConnector: Connector {
         RelayDatagramCarrier(loop: loop, stream: stream, request: request, legs: facts.legs, notice: facts.notice)))
   }
 
+  public func associate(
+    _ stream: any ByteStream, facts: RouteFacts,
+    _ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void
+  ) {
+    // What GOST's own client sends for datagrams without a target: a bind to no port.
+    ask(stream, .udp, at: HostPort(host: "", port: 0)) { [loop] result in
+      completion(
+        result.map { answer in StreamAssociation(loop: loop, stream: answer.stream, legs: facts.legs) })
+    }
+  }
+
+  public func bind(
+    _ stream: any ByteStream, _ network: BindNetwork, at address: HostPort, facts: RouteFacts,
+    _ completion: @escaping (Result<any RemoteListener, TransportFailure>) -> Void
+  ) {
+    ask(stream, network, at: address) { [loop, muxSettings] result in
+      completion(
+        result.map { answer in
+          switch network {
+          case .tcp:
+            RemotePort(
+              loop: loop, over: answer.stream, address: answer.address ?? address, mux: muxSettings, legs: facts.legs,
+              preface: Self.decodePreface)
+          case .udp:
+            RemoteUDPPort(
+              association: StreamAssociation(loop: loop, stream: answer.stream, legs: facts.legs),
+              address: answer.address ?? address)
+          }
+        })
+    }
+  }
+
+  /// Each stream of a bound port begins with a response that says who came.
+  private static func decodePreface(_ bytes: UnsafeRawBufferPointer) -> HeadDecoding<HostPort?> {
+    switch decodeResponse(bytes) {
+    case .needsMore: .needsMore
+    case .wrong(let reason): .wrong(reason)
+    case .message(let response, let consumed):
+      response.status == .ok
+        ? .message(response.address, consumed: consumed) : .wrong("the relay says \(response.status)")
+    }
+  }
+
+  private static func decodeResponse(_ bytes: UnsafeRawBufferPointer) -> HeadDecoding<RelayResponse> {
+    do {
+      switch try RelayResponse.decode(bytes) {
+      case .needs: return .needsMore
+      case .message(let response, let consumed): return .message(response, consumed: consumed)
+      }
+    } catch {
+      return .wrong("the other end does not speak relay: \(error)")
+    }
+  }
+
+  private struct Answer {
+    let stream: any ByteStream
+    let address: HostPort?
+  }
+
+  /// Sends a bind and waits for the response, which here comes at once.
+  private func ask(
+    _ stream: any ByteStream, _ network: BindNetwork, at address: HostPort,
+    _ completion: @escaping (Result<Answer, TransportFailure>) -> Void
+  ) {
+    // GOST's order: the network only for UDP binds without a target is behind the credentials; readers take any order.
+    var features: [RelayFeature] = [.network(network == .udp ? .udp : .tcp)]
+    if let credentials {
+      features.append(.userAuth(user: Array(credentials.user.utf8), password: Array(credentials.password.utf8)))
+    }
+    features.append(.address(address))
+    let request = RelayRequest(command: .bind, datagramFlag: network == .udp, features: features)
+    guard let bytes = request.encode() else {
+      tooLong(stream, completion)
+      return
+    }
+    let loop = loop
+    HeadExchange.start(
+      loop: loop, stream: stream, request: bytes, limit: timeout, awaiting: "a relay response",
+      decode: Self.decodeResponse,
+      completion: { result in
+        switch result {
+        case .failure(let failure): completion(.failure(failure))
+        case .success(let (response, stream)):
+          guard response.status == .ok else {
+            stream.close()
+            let hint = response.status == .forbidden ? " (a bind needs `bind: true` in the node's handler)" : ""
+            completion(.failure(TransportFailure(.refused, "the relay refused: \(response.status)\(hint)")))
+            return
+          }
+          completion(.success(Answer(stream: stream, address: response.address)))
+        }
+      })
+  }
+
   private func tooLong<Value>(
     _ stream: any ByteStream, _ completion: @escaping (Result<Value, TransportFailure>) -> Void
   ) {
@@ -63,63 +163,49 @@ extension RelayResponse {
   }
 }
 
-/// A stream behind a relay's TCP connect: sends the request in front, takes the response off the front, and is
-/// transparent from then on.
+/// A stream behind a relay's TCP connect: the request leaves in front (`PrefacedStream`), the response comes off the
+/// front, and then it is transparent.
 final class RelayClientStream: ByteStream, ByteStreamObserver {
   private let loop: EventLoop
   private let below: any ByteStream
-  private var request: StreamWriter?
   /// The response as far as it has come; `nil` once it was read.
   private var response: [UInt8]? = []
   /// What came behind the response.
   private var rest: [UInt8] = []
   private var restOffset = 0
-  private var sawByte = false
-  private var isFinishing = false
   weak var observer: (any ByteStreamObserver)?
 
   init(loop: EventLoop, _ below: any ByteStream, request: [UInt8]) {
     self.loop = loop
-    self.below = below
-    var writer = StreamWriter(stream: below)
-    below.observer = self
-    if !request.withUnsafeBytes({ writer.write($0) }) { self.request = writer }
+    self.below = PrefacedStream(below, preface: request)
+    self.below.observer = self
   }
 
   var layers: [Layer] { below.layers }
   var receipt: Receipt { below.receipt }
   var roundTrip: TimeSpan? { below.roundTrip }
-  var settled: any ByteStream { response == nil && rest.isEmpty && request == nil ? below.settled : self }
+  var settled: any ByteStream { response == nil && rest.isEmpty ? below.settled : self }
 
   func read(into buffer: UnsafeMutableRawBufferPointer) -> StreamRead {
-    if response != nil {
-      if let outcome = readResponse(buffer) { return outcome }
-    }
-    guard rest.isEmpty else { return readRest(buffer) }
-    let outcome = below.read(into: buffer)
-    return outcome
+    if response != nil, let outcome = readResponse(buffer) { return outcome }
+    return rest.isEmpty ? below.read(into: buffer) : readRest(buffer)
   }
 
-  /// `nil` when the response is complete.
+  /// `nil` when the response is complete. The reader's own buffer serves for the response as well.
   private func readResponse(_ buffer: UnsafeMutableRawBufferPointer) -> StreamRead? {
-    while let soFar = response {
-      // The reader's own buffer serves for the response as well.
-      let count: Int
+    while var bytes = response {
       switch below.read(into: buffer) {
-      case .bytes(let read): count = read
-      case .blocked: return .blocked
+      case .bytes(0), .blocked: return .blocked
+      case .bytes(let count):
+        bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]))
       case .end:
         return .failed(
-          sawByte
-            ? TransportFailure(.lost, "the relay ended the connection before its response was complete")
-            : TransportFailure(.refused, Self.notRelay))
+          bytes.isEmpty
+            ? TransportFailure(.refused, Self.notRelay)
+            : TransportFailure(.lost, "the relay ended the connection before its response was complete"))
       case .failed(let failure):
-        return .failed(failure.kind == .lost && !sawByte ? TransportFailure(.refused, Self.notRelay) : failure)
+        return .failed(failure.kind == .lost && bytes.isEmpty ? TransportFailure(.refused, Self.notRelay) : failure)
       }
-      guard count > 0 else { return .blocked }
-      sawByte = true
-      var bytes = soFar
-      bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]))
       do {
         switch try bytes.withUnsafeBytes({ (raw) throws(RelayError) in try RelayResponse.decode(raw) }) {
         case .needs: response = bytes
@@ -149,14 +235,8 @@ final class RelayClientStream: ByteStream, ByteStreamObserver {
     return .bytes(count)
   }
 
-  func write(_ bytes: UnsafeRawBufferPointer) -> Int {
-    request == nil ? below.write(bytes) : 0
-  }
-
-  func finish() {
-    isFinishing = true
-    if request == nil { below.finish() }
-  }
+  func write(_ bytes: UnsafeRawBufferPointer) -> Int { below.write(bytes) }
+  func finish() { below.finish() }
 
   func close() {
     below.observer = nil
@@ -175,18 +255,6 @@ final class RelayClientStream: ByteStream, ByteStreamObserver {
   }
 
   func streamReadable(_ stream: any ByteStream) { observer?.streamReadable(self) }
-
-  func streamWritable(_ stream: any ByteStream) {
-    if var writer = request {
-      guard writer.drain() else {
-        request = writer
-        return
-      }
-      request = nil
-      if isFinishing { below.finish() }
-    }
-    observer?.streamWritable(self)
-  }
-
+  func streamWritable(_ stream: any ByteStream) { observer?.streamWritable(self) }
   func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { observer?.streamFailed(self, failure) }
 }

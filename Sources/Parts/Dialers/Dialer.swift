@@ -6,9 +6,12 @@ import Values
 public protocol Dialer: AnyObject {
   /// Opens a stream to the node. `completion` is called once, from the loop and never from inside this call.
   ///
-  /// - Parameter source: opens streams to the node's address where hops come before it; `nil` goes there from here.
+  /// - Parameters:
+  ///   - source: opens streams to the node's address where hops come before it; `nil` goes there from here.
+  ///   - client: for whom, where the node wants to hear that (PROXY protocol).
   func openStream(
-    from source: StreamSource?, _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void)
+    from source: StreamSource?, for client: Endpoint?,
+    _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void)
 
   /// Opens datagrams to the node, where the transport has them.
   func openDatagrams(_ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void)

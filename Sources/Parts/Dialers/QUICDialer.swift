@@ -49,13 +49,14 @@ public final class QUICDialer: Dialer {
   }
 
   public func openStream(
-    from source: StreamSource?, _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
+    from source: StreamSource?, for client: Endpoint?,
+    _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
   ) {
     let attempt = Attempt<any ByteStream>(
       loop: loop, limit: timeout,
       onTimeout: { [weak self] in self?.timedOut() ?? TransportFailure(.timeout, "closed") },
       completion)
-    if let client, client.isConnected {
+    if let client = self.client, client.isConnected {
       loop.later { [weak self] in self?.open(attempt, on: client.session) }
       return
     }

@@ -1,4 +1,5 @@
 import LinuxIO
+import ProxyProtocol
 import Values
 
 /// The dialers `tcp`, `tls`, `ws` and `wss`: a connection of its own for each stream, with layers over it.
@@ -8,6 +9,7 @@ public final class StreamDialer: Dialer {
   private let loop: EventLoop
   private let resolver: Resolver
   private let target: NodeTarget
+  private let proxyProtocol: Int?
   private let upgrades: [StreamUpgrade]
   private let timeout: TimeSpan
   private var dials: [ObjectIdentifier: Dial] = [:]
@@ -21,6 +23,9 @@ public final class StreamDialer: Dialer {
     /// The layer whose handshake is under way: below stands, and the other end owes its part.
     var handshaking: StreamUpgrade?
     var handshakeTimer: LoopTimer?
+    let client: Endpoint?
+
+    init(client: Endpoint?) { self.client = client }
 
     func abandon() {
       attempt?.cancel()
@@ -32,10 +37,14 @@ public final class StreamDialer: Dialer {
     }
   }
 
-  /// - Parameter upgrades: from the one directly over the connection to the innermost.
+  /// - Parameters:
+  ///   - proxyProtocol: the version of the PROXY protocol by which the node hears of the client; `nil` for none.
+  ///   - upgrades: from the one directly over the connection to the innermost.
   public init(
-    loop: EventLoop, target: NodeTarget, upgrades: [StreamUpgrade], timeout: TimeSpan = DialTiming.attempt
+    loop: EventLoop, target: NodeTarget, proxyProtocol: Int? = nil, upgrades: [StreamUpgrade],
+    timeout: TimeSpan = DialTiming.attempt
   ) {
+    self.proxyProtocol = proxyProtocol
     self.loop = loop
     self.target = target
     self.upgrades = upgrades
@@ -44,9 +53,10 @@ public final class StreamDialer: Dialer {
   }
 
   public func openStream(
-    from source: StreamSource?, _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
+    from source: StreamSource?, for client: Endpoint?,
+    _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
   ) {
-    let dial = Dial()
+    let dial = Dial(client: client)
     dial.attempt = Attempt<any ByteStream>(
       loop: loop, limit: timeout,
       onTimeout: { [weak self, weak dial] in
@@ -62,7 +72,7 @@ public final class StreamDialer: Dialer {
         }
         switch result {
         case .failure(let failure): self.end(dial, .failure(failure))
-        case .success(let stream): self.upgrade(stream, dial, self.upgrades[...])
+        case .success(let stream): self.upgrade(self.introduced(stream, dial), dial, self.upgrades[...])
         }
       }
       return
@@ -101,9 +111,18 @@ public final class StreamDialer: Dialer {
       dial.race = nil
       switch result {
       case .failure(let failure): self.end(dial, .failure(failure))
-      case .success(let stream): self.upgrade(stream, dial, self.upgrades[...])
+      case .success(let stream): self.upgrade(self.introduced(stream, dial), dial, self.upgrades[...])
       }
     }
+  }
+
+  /// The stream with a PROXY header in front, where the node wants one.
+  private func introduced(_ stream: any ByteStream, _ dial: Dial) -> any ByteStream {
+    guard let proxyProtocol else { return stream }
+    let receipt = stream.receipt
+    let header = ProxyHeader(
+      version: proxyProtocol == 1 ? .one : .two, source: dial.client ?? receipt.local, destination: receipt.remote)
+    return PrefacedStream(stream, preface: header.encode())
   }
 
   private func upgrade(_ stream: any ByteStream, _ dial: Dial, _ rest: ArraySlice<StreamUpgrade>) {

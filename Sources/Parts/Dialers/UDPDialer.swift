@@ -20,7 +20,8 @@ public final class UDPDialer: Dialer {
   }
 
   public func openStream(
-    from source: StreamSource?, _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
+    from source: StreamSource?, for client: Endpoint?,
+    _ completion: @escaping (Result<any ByteStream, TransportFailure>) -> Void
   ) {
     loop.later {
       completion(.failure(TransportFailure(.local, "udp carries datagrams, not a stream")))

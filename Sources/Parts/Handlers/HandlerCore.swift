@@ -34,15 +34,22 @@ public final class HandlerCore {
     public var readTimeout: TimeSpan
     /// `nil` when anybody may use the handler.
     public var isAllowed: ((_ user: [UInt8], _ password: [UInt8]) -> Bool)?
+    /// Clients of these networks need no credentials (GOST's `skipauth`).
+    public var trusted: [IPPrefix]
     /// Attempts after the first.
     public var retries: Int
+    /// What may be sent to from a port that a client asked for.
+    public var bindPolicy: EgressPolicy
 
     public init(
-      readTimeout: TimeSpan = defaultReadTimeout, isAllowed: (([UInt8], [UInt8]) -> Bool)? = nil, retries: Int = 0
+      readTimeout: TimeSpan = defaultReadTimeout, isAllowed: (([UInt8], [UInt8]) -> Bool)? = nil,
+      trusted: [IPPrefix] = [], retries: Int = 0, bindPolicy: EgressPolicy = .unrestricted
     ) {
       self.readTimeout = readTimeout
       self.isAllowed = isAllowed
+      self.trusted = trusted
       self.retries = retries
+      self.bindPolicy = bindPolicy
     }
   }
 
@@ -67,7 +74,14 @@ public final class HandlerCore {
   public private(set) var served: UInt64 = 0
 
   public var readTimeout: TimeSpan { settings.readTimeout }
-  public var isAllowed: ((_ user: [UInt8], _ password: [UInt8]) -> Bool)? { settings.isAllowed }
+
+  /// Judges a client's credentials; `nil` when it needs none.
+  public func authenticator(for client: any ByteStream) -> ((_ user: [UInt8], _ password: [UInt8]) -> Bool)? {
+    if let remote = client.client?.address.canonical, settings.trusted.contains(where: { $0.contains(remote) }) {
+      return nil
+    }
+    return settings.isAllowed
+  }
 
   /// A connection that stands, with what a path needs to know.
   private struct Joined {
@@ -97,7 +111,7 @@ public final class HandlerCore {
   /// long or others need its place; `expired` is told then, and closes the stream.
   public func admit(_ stream: any ByteStream, expired: @escaping (String) -> Void) {
     halfOpen.add(
-      ObjectIdentifier(stream), from: stream.receipt.remote?.address, within: settings.readTimeout, expired: expired)
+      ObjectIdentifier(stream), from: stream.client?.address, within: settings.readTimeout, expired: expired)
   }
 
   /// The request is complete, or the stream is gone.
@@ -119,7 +133,7 @@ public final class HandlerCore {
     _ target: HostPort, client: any ByteStream,
     _ completion: @escaping (Result<RoutedStream, TransportFailure>) -> Void
   ) {
-    connect(target, client.receipt.remote, retries: settings.retries, completion)
+    connect(target, client.client, retries: settings.retries, completion)
   }
 
   private func connect(
@@ -161,13 +175,13 @@ public final class HandlerCore {
       if let failure {
         self.log.debug(
           "a connection ended early: \(failure)",
-          ["client": joined.client.receipt.remote?.description ?? "unknown", "connection": joined.name])
+          ["client": joined.client.client?.description ?? "unknown", "connection": joined.name])
       }
     }
     box.key = ObjectIdentifier(joint)
     joints[ObjectIdentifier(joint)] = Joined(
       joint: joint, client: client, layer: layer, upstream: upstream, name: name, since: loop.now)
-    log.debug("joined", ["client": client.receipt.remote?.description ?? "unknown", "connection": name])
+    log.debug("joined", ["client": client.client?.description ?? "unknown", "connection": name])
     joint.start()
   }
 

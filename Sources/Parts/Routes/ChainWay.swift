@@ -225,7 +225,7 @@ public final class ChainWay: Way {
         }
       }
     }
-    stages[number].dialer.openStream(from: source) { result in
+    stages[number].dialer.openStream(from: source, for: opening.client) { result in
       switch result {
       case .success(let stream): opening.transports[number] = stream
       case .failure: if opening.failedStage == nil { opening.failedStage = number }

@@ -122,6 +122,31 @@ public final class DirectWay: Way {
     to target: HostPort, for client: Endpoint?,
     _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void
   ) {
+    open(
+      to: target,
+      make: { [loop, arena] endpoint, options throws(SystemError) in
+        try UDPCarrier(
+          loop: loop, arena: arena, to: endpoint, role: .target(target.description), options: options)
+          as any DatagramCarrier
+      }, completion)
+  }
+
+  /// A connected socket, for who moves batches himself.
+  func openSocket(
+    to target: HostPort, _ completion: @escaping (Result<UDPSocket, TransportFailure>) -> Void
+  ) {
+    open(
+      to: target,
+      make: { [loop, arena] endpoint, options throws(SystemError) in
+        try UDPSocket(loop: loop, arena: arena, to: endpoint, options: options)
+      }, completion)
+  }
+
+  /// Makes something for the first address that lets it be made.
+  private func open<Value>(
+    to target: HostPort, make: @escaping (Endpoint, SocketOptions) throws(SystemError) -> Value,
+    _ completion: @escaping (Result<Value, TransportFailure>) -> Void
+  ) {
     resolve(target) { [weak self] result in
       guard let self, !self.isClosed else { return }
       switch result {
@@ -132,10 +157,7 @@ public final class DirectWay: Way {
         var last = TransportFailure(.unreachable, "\(target.host) has no address")
         for endpoint in endpoints {
           do throws(SystemError) {
-            let carrier = try UDPCarrier(
-              loop: self.loop, arena: self.arena, to: endpoint, role: .target(target.description),
-              options: options)
-            completion(.success(carrier))
+            completion(.success(try make(endpoint, options)))
             return
           } catch {
             last = TransportFailure(error)
@@ -150,7 +172,8 @@ public final class DirectWay: Way {
     for client: Endpoint?,
     _ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void
   ) {
-    loop.later { completion(.failure(TransportFailure(.local, "not there yet"))) }
+    let association = DirectAssociation(loop: loop, arena: arena, options: options, policy: policy)
+    loop.later { completion(.success(association)) }
   }
 
   public func bind(

@@ -10,10 +10,13 @@ public final class PrefixedStream: ByteStream, ByteStreamObserver {
   private let below: any ByteStream
   private var prefix: [UInt8]
   private var offset = 0
+  private let claimed: Endpoint?
   public weak var observer: (any ByteStreamObserver)?
 
-  public init(loop: EventLoop, _ below: any ByteStream, prefix: [UInt8]) {
+  /// - Parameter claimedClient: see `ByteStream`.
+  public init(loop: EventLoop, _ below: any ByteStream, prefix: [UInt8], claimedClient: Endpoint? = nil) {
     self.loop = loop
+    claimed = claimedClient
     self.below = below
     self.prefix = prefix
     below.observer = self
@@ -29,6 +32,7 @@ public final class PrefixedStream: ByteStream, ByteStreamObserver {
   public var layers: [Layer] { below.layers }
   public var receipt: Receipt { below.receipt }
   public var roundTrip: TimeSpan? { below.roundTrip }
+  public var claimedClient: Endpoint? { claimed ?? below.claimedClient }
   public var settled: any ByteStream { prefix.isEmpty ? below.settled : self }
 
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> StreamRead {

@@ -39,6 +39,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
   public var layers: [Layer] { below.layers + (session.facts.map { [.tls($0)] } ?? []) }
   public var receipt: Receipt { below.receipt }
   public var roundTrip: TimeSpan? { below.roundTrip }
+  public var claimedClient: Endpoint? { below.claimedClient }
 
   /// Called at every use; the timer runs only while there is something to give back.
   private func noteUse() {

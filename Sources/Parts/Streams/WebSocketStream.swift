@@ -144,6 +144,7 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
   public var layers: [Layer] { below.layers + (isOpen ? [.webSocket] : []) }
   public var receipt: Receipt { below.receipt }
   public var roundTrip: TimeSpan? { below.roundTrip }
+  public var claimedClient: Endpoint? { below.claimedClient }
 
   /// Whether it holds memory for bytes on their way out.
   var holdsBuffer: Bool { output.isRoomy }

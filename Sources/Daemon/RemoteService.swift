@@ -1,0 +1,153 @@
+import Configuration
+import LinuxIO
+import Parts
+import Values
+
+/// A service whose port is on another host: the listeners `rtcp` and `rudp`, with the handlers of the same names.
+///
+/// The port is asked of the last node of the listener's chain and lives as long as the connection to it. When that ends
+/// the port is asked for again, once a second, for as long as the service runs; the log says each change once.
+final class RemoteService: RunningService {
+  let name: String
+  let summary: String
+  private let log: Log
+  private let loop: EventLoop
+  private let configuration: ServiceConfiguration
+  private let address: HostPort
+  private let network: BindNetwork
+  private let way: any Way
+  private let nodeName: String?
+  private var streams: ForwardHandler?
+  private var datagrams: RemoteUDPHandler?
+  private var forward: UDPForwardHandler?
+  private var port: (any RemoteListener)?
+  private var timer: LoopTimer?
+  private var lastComplaint: String?
+  private var isStopped = false
+  private var hasRunHooks = false
+  private var since: Instant
+
+  init(
+    _ configuration: ServiceConfiguration, of whole: Configuration, context: ServiceContext
+  ) throws(StartFailure) {
+    name = configuration.name.value
+    self.configuration = configuration
+    log = context.log.named(name)
+    loop = context.loop
+    since = context.loop.now
+    let type = configuration.listener.type.value.lowercased()
+    network = type == "rudp" ? .udp : .tcp
+    summary = "\(type), a port of another host"
+    do throws(StartReason) {
+      guard let address = configuration.address else { throw StartReason("bad address \(configuration.addr.value)") }
+      self.address = address
+      let routes = RouteBuilding(context: context, configuration: whole, log: log)
+      let built = try routes.way(
+        for: configuration, chain: configuration.listener.chain, policy: .unrestricted, guardian: nil)
+      way = built.way
+      nodeName = built.nodeName
+      let handlers = HandlerBuilding(context: context, configuration: whole, log: log)
+      switch network {
+      case .tcp: streams = try handlers.handler(for: configuration) as? ForwardHandler
+      case .udp:
+        let forward = try handlers.datagramForward(for: configuration)
+        self.forward = forward
+        datagrams = RemoteUDPHandler(
+          loop: context.loop, log: log, forward: forward, limits: sessionLimits(configuration.listener.metadata))
+      }
+    } catch {
+      throw StartFailure(service: name, reason: error.text)
+    }
+    hasRunHooks = true
+    Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
+    timer = loop.makeTimer { [weak self] in self?.open() }
+    open()
+    Hooks.run(configuration.metadata.strings("postUp"), "postUp", log: log)
+  }
+
+  private func open() {
+    guard !isStopped, port == nil else { return }
+    way.bind(network, at: address) { [weak self] result in
+      guard let self, !self.isStopped else {
+        if case .success(let port) = result { port.close() }
+        return
+      }
+      switch result {
+      case .failure(let failure): self.lost(failure, wasOpen: false)
+      case .success(let port): self.opened(port)
+      }
+    }
+  }
+
+  private func opened(_ port: any RemoteListener) {
+    self.port = port
+    since = loop.now
+    lastComplaint = nil
+    log.info("the port is open at the other end", ["port": port.address, "via": nodeName ?? "chain"])
+    port.failed = { [weak self, weak port] failure in
+      guard let self, let port, self.port === port else { return }
+      self.lost(failure, wasOpen: true)
+    }
+    port.accepted = { [weak self] stream, peer in
+      guard let self, let streams = self.streams else {
+        stream.close()
+        return
+      }
+      let client = peer.flatMap { peer in peer.literal.map { Endpoint($0, port: peer.port) } }
+      streams.accept(stream, report: .unheard, peer: client)
+    }
+    if let datagrams, !datagrams.accept(port) {
+      port.close()
+      lost(TransportFailure(.violation, "the node gave no port for datagrams"), wasOpen: false)
+    }
+  }
+
+  private func lost(_ failure: TransportFailure, wasOpen: Bool) {
+    port?.close()
+    port = nil
+    if lastComplaint != failure.reason {
+      lastComplaint = failure.reason
+      log.warn("\(wasOpen ? "the port is lost" : "the port cannot be opened"): \(failure); asking again every second")
+    }
+    way.reset()
+    timer?.arm(after: DialTiming.pause)
+  }
+
+  // MARK: RunningService
+
+  var isUp: Bool? { port != nil }
+
+  var paths: [(name: String, path: Path)] {
+    var list: [(name: String, path: Path)] = []
+    if let port { list.append(("port \(port.address)", Path(legs: port.legs, since: since))) }
+    return list + (streams?.paths ?? []) + (forward?.paths ?? [])
+  }
+
+  var details: [(key: String, value: String)] {
+    var list = [("port", port.map { "\($0.address) at the other end" } ?? "not open")]
+    if let core = streams?.core, core.connectionCount > 0 || core.served > 0 {
+      list.append(("connections", "\(core.connectionCount) now, \(core.served) before"))
+    }
+    let dropped = streams?.dropped ?? []
+    if !dropped.isEmpty { list.append(("dropped", describe(dropped))) }
+    return list
+  }
+
+  func networkChanged() {
+    if port == nil { timer?.arm(after: .milliseconds(100)) }
+  }
+
+  func stop() {
+    guard !isStopped else { return }
+    isStopped = true
+    if hasRunHooks { Hooks.run(configuration.metadata.strings("preDown"), "preDown", log: log) }
+    timer?.cancel()
+    port?.close()
+    port = nil
+    streams?.close()
+    datagrams?.close()
+    forward?.close()
+    way.close()
+    if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
+  }
+}
