@@ -293,9 +293,34 @@ struct ValueReader {
             at: .init(entry.value.span, entry.value.kind)))
         continue
       }
+      guard isHeader(entry, scalar) else { continue }
       texts.append(NamedText(name: entry.name, text: scalar.isNull ? "" : scalar.text))
     }
     return Result(value: .texts(texts), itemSpans: mapping.map(\.key.span))
+  }
+
+  /// A name and a value that can stand in an HTTP header (RFC 9110, section 5).
+  private func isHeader(_ entry: YAMLEntry, _ scalar: YAMLScalar) -> Bool {
+    let isToken =
+      !entry.name.isEmpty
+      && entry.name.utf8.allSatisfy {
+        (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20) || "!#$%&'*+-.^_`|~".utf8.contains($0)
+      }
+    guard isToken else {
+      report.add(
+        Diagnostic(
+          .valueOutOfRange, "`\(printable(entry.name))` cannot be the name of a header",
+          at: .init(entry.key.span, "letters, digits and `-`")))
+      return false
+    }
+    guard !scalar.text.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 || $0 == 0x7F }) else {
+      report.add(
+        Diagnostic(
+          .valueOutOfRange, "a control character in the header `\(printable(entry.name))`",
+          at: .init(entry.value.span, "a header is one line")))
+      return false
+    }
+    return true
   }
 
   private func choice(_ node: YAMLNode, _ key: MetadataKey, _ words: [String], _ later: [String]) -> String? {

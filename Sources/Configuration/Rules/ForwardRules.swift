@@ -95,7 +95,7 @@ struct ForwardRules {
   private func itself(
     _ service: ServiceConfiguration, _ nodes: [ForwardNodeConfiguration], _ listener: PartDescriptor
   ) {
-    guard service.handler.descriptor?.carries == .streamsOrDatagrams, configuration.chain(of: service) == nil,
+    guard service.handler.descriptor?.carries == .streamsOrDatagrams, configuration.goesStraight(service),
       !listener.abilities.contains(.remote) || configuration.listenerChain(of: service) == nil,
       let own = service.address, own.port != 0
     else { return }

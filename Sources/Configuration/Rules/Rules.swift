@@ -11,6 +11,7 @@ enum Rules {
     PartRules(configuration: configuration, report: report).apply()
     ChainRules(configuration: configuration, report: report).apply()
     ForwardRules(configuration: configuration, report: report).apply()
+    SessionRules(configuration: configuration, report: report).apply()
     AddressRules(configuration: configuration, report: report).apply()
     TunRules(configuration: configuration, report: report).apply()
     SecurityRules(configuration: configuration, report: report).apply()
@@ -30,6 +31,11 @@ extension Configuration {
         if case .inline(let hop) = hop { hop.nodes } else { [] }
       }
     } + hops.flatMap(\.nodes)
+  }
+
+  /// Whether a service's targets are dialled by this host itself: without a chain, or through one that is none.
+  func goesStraight(_ service: ServiceConfiguration) -> Bool {
+    route(of: service)?.allSatisfy { $0.nodes.allSatisfy(\.isDirect) } ?? true
   }
 
   /// The hops that a service's handler dials through.

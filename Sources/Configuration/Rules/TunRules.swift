@@ -231,8 +231,7 @@ struct TunRules {
           .forwarderIsSelf, "the target of \(service.title) is its own address",
           at: .init(node.addr.span, "this end itself"),
           and: [.init(own.span, "the address of this end")], help: ["write the address of the TUN server"]))
-    } else if configuration.chain(of: service) == nil, let own = service.nets.first(where: { $0.value.contains(host) })
-    {
+    } else if configuration.goesStraight(service), let own = service.nets.first(where: { $0.value.contains(host) }) {
       report.add(
         Diagnostic(
           .forwarderInsideTunnel, "the target of \(service.title) lies inside the tunnel that leads to it",
@@ -241,10 +240,10 @@ struct TunRules {
           notes: ["the tunnel's own packets would go into the tunnel"],
           help: ["write an address by which the server is reached from outside, or a `chain` that leads to it"]))
     }
-    guard let first = configuration.route(of: service)?.first?.nodes.first,
-      let address = first.address?.literal?.canonical
-    else { return }
-    if let own = service.nets.first(where: { $0.value.contains(address) }) {
+    for first in configuration.route(of: service)?.first?.nodes ?? [] {
+      guard let address = first.address?.literal?.canonical,
+        let own = service.nets.first(where: { $0.value.contains(address) })
+      else { continue }
       report.add(
         Diagnostic(
           .forwarderInsideTunnel, "the first node of the chain lies inside the tunnel that leads through it",

@@ -1,0 +1,58 @@
+import PartDescriptors
+import Values
+
+/// Numbers in metadata that have to fit each other: those of multiplexed sessions, which smux refuses one by one as
+/// connections come, and the ports of SOCKS5's UDP.
+struct SessionRules {
+  let configuration: Configuration
+  let report: Report
+
+  func apply() {
+    for service in configuration.services {
+      session(service.handler.metadata)
+      session(service.listener.metadata)
+      ports(service.handler.metadata)
+    }
+    for node in configuration.allNodes {
+      session(node.connector.metadata)
+      session(node.dialer.metadata)
+    }
+  }
+
+  private func session(_ metadata: Metadata) {
+    if metadata.bool("mux.keepaliveDisabled") != true {
+      let interval = metadata.duration("mux.keepaliveInterval") ?? .seconds(10)
+      let timeout = metadata.duration("mux.keepaliveTimeout") ?? .seconds(30)
+      let entry = metadata.entry("mux.keepaliveTimeout") ?? metadata.entry("mux.keepaliveInterval")
+      if timeout < interval, let entry {
+        report.add(
+          Diagnostic(
+            .valueOutOfRange, "`mux.keepaliveTimeout` is shorter than `mux.keepaliveInterval`",
+            at: .init(entry.valueSpan, "the timeout is \(timeout), the interval \(interval)"),
+            notes: ["a session would end before its first keepalive frame; GOST refuses each connection"],
+            help: ["without a word the interval is 10s and the timeout 30s"]))
+      }
+    }
+    let stream = metadata.int("mux.maxStreamBuffer") ?? 65_536
+    let whole = metadata.int("mux.maxReceiveBuffer") ?? 4_194_304
+    if stream > whole, let entry = metadata.entry("mux.maxStreamBuffer") ?? metadata.entry("mux.maxReceiveBuffer") {
+      report.add(
+        Diagnostic(
+          .valueOutOfRange, "`mux.maxStreamBuffer` is larger than `mux.maxReceiveBuffer`",
+          at: .init(entry.valueSpan, "one stream may hold \(stream) bytes, all of them \(whole)"),
+          notes: ["GOST refuses each connection"],
+          help: ["without a word a stream holds 65536 bytes and a session 4194304"]))
+    }
+  }
+
+  private func ports(_ metadata: Metadata) {
+    guard let low = metadata.int("udp.bindRange.min"), let high = metadata.int("udp.bindRange.max"), low > high,
+      let entry = metadata.entry("udp.bindRange.max"), let other = metadata.entry("udp.bindRange.min")
+    else { return }
+    report.add(
+      Diagnostic(
+        .valueOutOfRange, "`\(entry.key.value)` is less than `\(other.key.value)`",
+        at: .init(entry.valueSpan, "the highest port"),
+        and: [.init(other.valueSpan, "the lowest port")], notes: ["GOST takes any port then"]))
+  }
+}
