@@ -35,6 +35,7 @@ public final class Daemon {
   }
 
   public func start(_ configuration: Configuration) throws(StartFailure) {
+    DescriptorLimit.raise()
     do throws(StartFailure) {
       for service in configuration.services { services.append(try make(service, configuration)) }
     } catch {
