@@ -108,7 +108,7 @@ let package = Package(
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
     tests("LinuxTests", ["Values", "Configuration", "LinuxIO", "LinuxNet", "Lab", "CLinux"]),
     tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"], exclude: ["Interop"]),
-    tests("PartsTests", ["Values", "LinuxIO", "QUICCodec", "Parts", "WebSocket", "ProxyProtocol"]),
+    tests("PartsTests", ["Values", "LinuxIO", "QUICCodec", "Parts", "WebSocket", "ProxyProtocol", "Smux"]),
     tests("TunnelTests", [], exclude: ["Peers", "Tools"]),
   ]
 )

@@ -528,11 +528,11 @@ public struct SmuxSession: ~Copyable {
   /// When to call `handleTimeout`; `nil`: never.
   public func nextDeadline() -> Instant? {
     guard failure == nil else { return nil }
-    var earliest = lingeringHead < lingering.count ? lingering[lingeringHead].until : nil
-    for deadline in [nextIdle, nextCheck] {
-      if let deadline, deadline < earliest ?? .distantFuture { earliest = deadline }
-    }
-    return earliest
+    var earliest = Instant.distantFuture
+    if let nextIdle { earliest = min(earliest, nextIdle) }
+    if let nextCheck { earliest = min(earliest, nextCheck) }
+    if lingeringHead < lingering.count { earliest = min(earliest, lingering[lingeringHead].until) }
+    return earliest == .distantFuture ? nil : earliest
   }
 
   public mutating func handleTimeout(at now: Instant) throws(SmuxError) {
@@ -561,6 +561,9 @@ public struct SmuxSession: ~Copyable {
       nextIdle = now + interval
     }
   }
+
+  /// Whether `trim` would give something back.
+  public var isRoomy: Bool { out.holdsMemory }
 
   /// Gives back the memory that only a busy session needs.
   public mutating func trim() {
