@@ -43,7 +43,7 @@ struct HandlerBuilding {
     guard service.forwarder?.nodes.isEmpty != false, let egress = configuration.egress(of: service) else {
       return .unrestricted
     }
-    let allowed = egress.allow.map(EgressRule.init) + egress.own.map(EgressRule.init(listener:))
+    let allowed = egress.allow.map(EgressRule.init) + egress.own.flatMap(EgressRule.own)
     let denied = egress.deny.map(EgressRule.init)
     return egress.isOpen
       ? .open(exceptions: allowed, denials: denied) : .trusting(exceptions: allowed, denials: denied)
@@ -99,12 +99,5 @@ extension EgressRule {
   /// An entry of `egress.allow` or `egress.deny`.
   init(_ pattern: TargetPattern) {
     self.init(prefix: pattern.network, ports: pattern.ports ?? 0...UInt16.max)
-  }
-
-  /// A port on which a service of the same file listens; of a host that is a name, on loopback.
-  init(listener: HostPort) {
-    let literal = listener.literal.flatMap { $0.isUnspecified ? nil : $0 }
-    self.init(
-      prefix: literal.map { .host($0) }, ports: listener.port...listener.port)
   }
 }
