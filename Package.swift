@@ -108,7 +108,9 @@ let package = Package(
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
     tests("LinuxTests", ["Values", "Configuration", "LinuxIO", "LinuxNet", "Lab", "CLinux"]),
     tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"], exclude: ["Interop"]),
-    tests("PartsTests", ["Values", "LinuxIO", "QUICCodec", "Parts", "WebSocket", "ProxyProtocol", "Smux"]),
+    tests(
+      "PartsTests", ["Values", "LinuxIO", "QUICCodec", "Parts", "WebSocket", "ProxyProtocol", "Smux"],
+      exclude: ["Interop"]),
     tests("TunnelTests", [], exclude: ["Peers", "Tools"]),
   ]
 )

@@ -59,13 +59,55 @@ struct WebSocketStreamTests {
     one.send(Array("question".utf8), finish: true)
     #expect(loop.run { !two.hasEnded })
     #expect(two.received == Array("question".utf8))
-    #expect(!one.hasEnded && !below.0.isFinished && !below.1.isFinished)
+    #expect(!one.hasEnded && below.0.isFinished && !below.1.isFinished)
     let answer = bytes(100_000, 3)
     two.send(answer, finish: true)
     #expect(loop.run { !one.hasEnded })
     #expect(one.received == answer)
-    // Both have said that they are done, so the connection below is done as well.
     #expect(below.1.isFinished)
+  }
+
+  @Test("A first end is told without a close frame, which would end both directions; a last one with it")
+  func endings() throws {
+    let below = Wire.pair(loop: loop)
+    let (client, server) = try pair(below)
+    server.observer = nil
+    let near = Owner(client)
+    let far = Owner(below.1)
+    // Their close frame ends their direction, ours goes on.
+    far.send([0x88, 2, 0x03, 0xE8])
+    #expect(loop.run { !near.hasEnded })
+    #expect(near.failure == nil && !below.0.isFinished)
+    near.send([1, 2, 3], finish: true)
+    #expect(loop.run { !far.hasEnded })
+    var frames = far.received
+    var receiver = WebSocketReceiver(role: .server)
+    let count = try frames.withUnsafeMutableBytes { try receiver.receive($0) }
+    #expect(Array(frames[..<count]) == [1, 2, 3])
+    #expect(receiver.close?.code == .normal)
+
+    let other = Wire.pair(loop: loop)
+    let (first, second) = try pair(other)
+    second.observer = nil
+    let end = Owner(other.1)
+    first.finish()
+    #expect(loop.run { !end.hasEnded })
+    #expect(end.received == [])
+  }
+
+  @Test("Closing says so in a close frame")
+  func closing() throws {
+    let below = Wire.pair(loop: loop)
+    let (client, server) = try pair(below)
+    server.observer = nil
+    let far = Owner(below.1)
+    client.close()
+    #expect(loop.run { !far.hasEnded })
+    #expect(below.0.isClosed)
+    var frames = far.received
+    var receiver = WebSocketReceiver(role: .server)
+    _ = try frames.withUnsafeMutableBytes { try receiver.receive($0) }
+    #expect(receiver.close?.code == .normal)
   }
 
   @Test("What was written before the end arrives although the stream is closed at once")

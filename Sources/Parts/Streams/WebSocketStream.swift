@@ -34,12 +34,12 @@ public struct WebSocketSettings {
 /// receiver takes out the headers and unmasks in place. So nothing is buffered on the way in, and how fast the other
 /// end may send is decided by the stream below.
 ///
-/// WebSocket has no half-open connections of its own, but its close frames are made one way each: `finish` sends ours,
-/// and until theirs comes there may be data (RFC 6455, section 5.5.1). Between two Culverts this is an end of one
-/// direction. GOST and most others answer a close frame at once and send nothing more.
-///
-/// A connection that ends without a close frame, between two frames, has ended: GOST ends all of its own so. In the
-/// middle of a frame it is lost.
+/// One direction ends as GOST ends it: between two frames the stream below is finished, and the other direction goes on.
+/// A close frame would say the same in WebSocket's own words, but most who receive one, GOST's library among them, answer
+/// it at once and then send nothing more, so that what was still on its way to us would be lost. It is the last word
+/// instead: whoever ends the second direction sends one, and so does `close`. One that comes ends the other direction,
+/// and ours goes on until its owner ends it (RFC 6455, section 5.5.1). An end in the middle of a frame is none: the
+/// connection is lost.
 public final class WebSocketStream: ByteStream, ByteStreamObserver {
   private let loop: EventLoop
   private let below: any ByteStream
@@ -65,7 +65,7 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
   private var isClosed = false
   private var belowEnded = false
   private var wroteShort = false
-  /// Our close frame stands in the output or is gone.
+  /// Our direction ends behind what is in the output; no frame follows.
   private var finishing = false
   private var finishedBelow = false
   private var failure: TransportFailure?
@@ -262,8 +262,7 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
         if written < pending.count { return }
       }
     } while writePong()
-    // Both close frames have crossed, or the other end is gone: nothing follows ours.
-    if finishing, !finishedBelow, belowEnded || receiver.close != nil {
+    if finishing, !finishedBelow {
       finishedBelow = true
       below.finish()
     }
@@ -299,7 +298,6 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
           return .blocked
         case .end:
           belowEnded = true
-          if finishing { flush() }
           guard receiver.isAtBoundary else {
             return broken(TransportFailure(.lost, "the connection ended in the middle of a WebSocket message"), nil)
           }
@@ -339,7 +337,6 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
 
   /// The other end has said that it is done; why, where something went wrong.
   private func ended() -> StreamRead {
-    if finishing { flush() }
     guard let close = receiver.close, let code = close.code, !code.isOrderly else { return .end }
     let words = String(decoding: close.reason.map { (0x20...0x7E).contains($0) ? $0 : 0x2E }, as: UTF8.self)
     let failure = TransportFailure(
@@ -410,7 +407,7 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
   public func finish() {
     guard !isClosed, isOpen, !finishing else { return }
     finishing = true
-    writeClose(.normal)
+    if belowEnded || receiver.close != nil { writeClose(.normal) }
     flush()
     noteUse()
   }
