@@ -1,9 +1,10 @@
 import CLinux
 import Glibc
+import Synchronization
 import Values
 
-/// Names to addresses by the system's resolver (`getaddrinfo`), on a thread of its own for each look-up, because it
-/// blocks and cannot be interrupted.
+/// Names to addresses by the system's resolver (`getaddrinfo`), on threads of its own, because it blocks and cannot be
+/// interrupted. All resolvers of the process share a limited number of threads: look-ups beyond it wait for one.
 public struct Resolver {
   private unowned let loop: EventLoop
   private let submitter: LoopSubmitter
@@ -35,11 +36,11 @@ public struct Resolver {
     }
     let box = Handover(completion)
     let submitter = submitter
-    let started = startThread {
+    let accepted = LookupThreads.shared.run {
       let result = Self.resolveNow(host, family: family)
       submitter.submit { box.value(result) }
     }
-    if !started { submitter.submit { box.value(.failure(.busy)) } }
+    if !accepted { loop.later { completion(.failure(.busy)) } }
   }
 
   /// Blocks; for start-up and `check`.
@@ -77,6 +78,71 @@ extension Resolver.Failure: CustomStringConvertible {
 private final class Handover<Value>: @unchecked Sendable {
   let value: Value
   init(_ value: Value) { self.value = value }
+}
+
+/// The threads on which names are looked up: made when they are needed, gone when nothing waits.
+private final class LookupThreads: Sendable {
+  static let shared = LookupThreads()
+
+  private static let maximumThreads = 64
+  /// A name server that is down answers after seconds; what comes meanwhile has to wait somewhere, or to be told.
+  private static let maximumWaiting = 4096
+
+  private struct State {
+    var threads = 0
+    var waiting: [@Sendable () -> Void] = []
+    var head = 0
+
+    mutating func next() -> (@Sendable () -> Void)? {
+      guard head < waiting.count else {
+        waiting = []
+        head = 0
+        return nil
+      }
+      defer { head += 1 }
+      if head > 1024 {
+        waiting.removeFirst(head)
+        head = 0
+      }
+      return waiting[head]
+    }
+  }
+
+  private let state = Mutex(State())
+
+  /// False when there is neither a thread nor a place to wait.
+  func run(_ lookup: @escaping @Sendable () -> Void) -> Bool {
+    let (accepted, starts) = state.withLock { state -> (Bool, Bool) in
+      guard state.waiting.count - state.head < Self.maximumWaiting else { return (false, false) }
+      state.waiting.append(lookup)
+      guard state.threads < Self.maximumThreads else { return (true, false) }
+      state.threads += 1
+      return (true, true)
+    }
+    if starts, !startThread({ self.work() }) {
+      return state.withLock { state in
+        state.threads -= 1
+        // Another thread takes it, if there is one.
+        if state.threads == 0, !state.waiting.isEmpty { state.waiting.removeLast() }
+        return state.threads > 0
+      }
+    }
+    return accepted
+  }
+
+  private func work() {
+    while true {
+      let next = state.withLock { state -> (@Sendable () -> Void)? in
+        guard let lookup = state.next() else {
+          state.threads -= 1
+          return nil
+        }
+        return lookup
+      }
+      guard let next else { return }
+      next()
+    }
+  }
 }
 
 /// Starts a detached thread with a small stack.
