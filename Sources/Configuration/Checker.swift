@@ -7,10 +7,14 @@ public enum Checker {
 
   /// - Parameters:
   ///   - files: one configuration.
+  ///   - arguments: more of the same configuration, in the short form.
   ///   - peers: the files of other ends, each a configuration of its own.
   ///   - host: facts about this host, where somebody looked.
-  public static func check(_ files: [File], with peers: [File] = [], host: HostFacts? = nil) -> CheckReport {
-    let own = ConfigurationLoader.load(sources: files)
+  public static func check(
+    _ files: [File], arguments: CommandLineArguments = CommandLineArguments(), with peers: [File] = [],
+    host: HostFacts? = nil
+  ) -> CheckReport {
+    let own = ConfigurationLoader.load(sources: files, arguments: arguments)
     var map = own.sources
     var diagnostics = own.diagnostics
     var others: [Configuration] = []

@@ -6,13 +6,15 @@ import Values
 ///     print(DiagnosticRenderer(sources: result.sources).render(result.diagnostics))
 ///     guard let configuration = result.configuration, result.mayRun else { exit(result.exitCode) }
 ///
-/// Several files are one configuration: their lists are appended in order, the last `tls` and `log` win. Every rule
+/// Several files are one configuration: their lists are appended in order, the last `tls` and `log` win. Arguments of
+/// `-L` and `-F` are one more file behind them. Every rule
 /// that needs nothing but the files has been applied when `load` returns; `Checker` has those that need the host or
 /// the other end.
 public enum ConfigurationLoader {
   /// `sources` may hold files of an earlier call (the other end's); spans of all stay distinct.
   public static func load(
-    sources: [(name: String, bytes: [UInt8])], into map: SourceMap = SourceMap(),
+    sources: [(name: String, bytes: [UInt8])], arguments: CommandLineArguments = CommandLineArguments(),
+    into map: SourceMap = SourceMap(),
     limits: YAMLReader.Limits = YAMLReader.Limits()
   ) -> LoadResult {
     var map = map
@@ -29,12 +31,26 @@ public enum ConfigurationLoader {
       if root["services"] != nil { mentionsServices = true }
       ConfigurationReader(report: report, isJSON: isJSON(source)).read(root, into: &configuration)
     }
+    if !arguments.isEmpty {
+      if let root = arguments.expand(into: &map, report) {
+        ConfigurationReader(report: report, isJSON: false).read(root, into: &configuration)
+      } else {
+        readable = false
+      }
+    }
     if readable, configuration.services.isEmpty, !report.diagnostics.contains(where: { $0.severity == .error }) {
       let what = sources.count == 1 ? "`\(sources.first?.name ?? "")` has" : "the files have"
+      let isArguments = sources.isEmpty && !arguments.isEmpty
       report.add(
         Diagnostic(
-          .nothingToDo, "\(what) no services, so there is nothing to run",
-          help: [mentionsServices ? "give `services` an item" : "begin with `services:`, a list of what to run"]))
+          .nothingToDo,
+          isArguments
+            ? "`-F` says where to go, and nothing says what to serve" : "\(what) no services, so there is nothing to run",
+          help: [
+            isArguments
+              ? "give a service: `-L http://:8080`"
+              : mentionsServices ? "give `services` an item" : "begin with `services:`, a list of what to run"
+          ]))
     }
     report.sources = map
     if readable, !report.isFull { Rules.apply(to: configuration, report) }

@@ -38,6 +38,7 @@ import Testing
       .tooDeep: check(String(repeating: "[", count: 100)).diagnostics,
       .tooManyValues: check("a0: &a0 [1,1,1,1,1,1,1,1,1]\n" + bomb.joined(separator: "\n")).diagnostics,
       .scalarTooLong: check("a: " + String(repeating: "x", count: 70_000)).diagnostics,
+      .badArgument: Checker.check([], arguments: CommandLineArguments(services: ["a+b+c://:1"])).diagnostics,
       .resolvedFamilyMismatch: check(
         Examples.client, host: HostFacts(resolved: ["ipv6.server.com": [.v4(0xC000_0201)]])
       ).diagnostics,

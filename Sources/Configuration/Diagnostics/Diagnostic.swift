@@ -95,6 +95,7 @@ extension Diagnostic {
   /// A fix that replaces a quoted text keeps its quotes, and one that would begin with a bracket gets some.
   func keepingQuotes(in sources: SourceMap) -> Diagnostic {
     guard let fix else { return self }
+    if fix.edits.contains(where: { sources.file($0.span.file)?.isArgument == true }) { return fittingArgument(sources) }
     var copy = self
     let edits = fix.edits.map { edit -> Fix.Edit in
       guard let first = sources.file(edit.span.file)?.slice(edit.span.start..<edit.span.end).first,

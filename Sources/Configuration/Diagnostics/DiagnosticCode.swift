@@ -102,6 +102,9 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case egressOpen = "CV0709"
   case passwordNeverSent = "CV0710"
 
+  // Command line.
+  case badArgument = "CV0801"
+
   /// Whether the file could not be read at all.
   public var isUnreadable: Bool { rawValue.hasPrefix("CV00") }
 

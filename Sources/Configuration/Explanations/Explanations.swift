@@ -37,7 +37,7 @@ public struct Explanation: Sendable {
 public enum Explanations {
   /// Every page, in the order of the codes.
   public static let all: [Explanation] =
-    readingPages + shapePages + partPages + forwardPages + addressPages + tunPages + pairPages
+    readingPages + shapePages + partPages + forwardPages + addressPages + tunPages + pairPages + commandLinePages
 
   public static func page(for code: DiagnosticCode) -> Explanation? { all.first { $0.code == code } }
 

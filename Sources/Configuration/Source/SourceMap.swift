@@ -15,6 +15,13 @@ public struct SourceMap: Sendable {
     return id
   }
 
+  /// Adds an argument of the command line under a name such as `-L #1`.
+  mutating func add(argument name: String, bytes: [UInt8]) -> FileID {
+    let id = add(name: name, bytes: bytes)
+    files[id.number].isArgument = true
+    return id
+  }
+
   public func file(_ id: FileID) -> SourceFile? {
     files.indices.contains(id.number) ? files[id.number] : nil
   }
@@ -101,6 +108,8 @@ public struct SourceFile: Sendable {
   public let bytes: [UInt8]
   /// Byte offsets at which lines begin; never empty.
   let lineStarts: [Int]
+  /// Whether it is an argument of the command line, which is no YAML.
+  var isArgument = false
   /// Byte ranges of secrets, printed as asterisks.
   var concealed: [Range<Int>] = []
 

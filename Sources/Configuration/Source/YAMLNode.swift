@@ -75,7 +75,8 @@ public struct YAMLEntry: Sendable {
 
 /// A scalar: its text after unquoting, and how it was written.
 public struct YAMLScalar: Sendable {
-  public enum Style: Sendable { case plain, quoted, block }
+  /// `argument` is text from the command line, which is never a number or a boolean by itself.
+  public enum Style: Sendable { case plain, quoted, block, argument }
 
   public let text: String
   public let style: Style

@@ -1,0 +1,69 @@
+/// GOST's short form: services and nodes as addresses on the command line.
+///
+///     culvert -L tun://:0/10.0.0.1:8421?net=10.0.0.2/24 -F relay+tls://example.com:8443
+///
+/// Each argument becomes a small file of its own, named `-L #1`, with the text as typed. The expander makes of it the
+/// tree that the YAML reader would have made of the long form, every node with its place in the argument; then the same
+/// reader and the same rules go over it. So there is one truth about keys and parts, and a diagnostic marks the letters
+/// of the argument that it is about.
+public struct CommandLineArguments: Sendable {
+  /// The values of `-L`, in order.
+  public var services: [String]
+  /// The values of `-F`, in order: the hops of the chain.
+  public var nodes: [String]
+  /// `_GOST_ID`, in a worker process.
+  public var worker: String?
+
+  public init(services: [String] = [], nodes: [String] = [], worker: String? = nil) {
+    self.services = services
+    self.nodes = nodes
+    self.worker = worker
+  }
+
+  public var isEmpty: Bool { services.isEmpty && nodes.isEmpty }
+
+  /// The tree, with the arguments added to the map. `nil` when an argument could not be read, after a report.
+  func expand(into map: inout SourceMap, _ report: Report) -> YAMLNode? {
+    var objects = SharedObjects()
+    var isComplete = true
+    var hops: [YAMLNode] = []
+    for (index, node) in nodes.enumerated() {
+      let argument = Self.add(node, "-F #\(index + 1)", &map)
+      if let hop = NodeExpansion(argument: argument, report: report, index: index).expand(&objects) {
+        hops.append(hop)
+      } else {
+        isComplete = false
+      }
+    }
+    var expanded: [YAMLNode] = []
+    var count = 0
+    for (index, service) in services.enumerated() {
+      let argument = Self.add(service, "-L #\(index + 1)", &map)
+      let made = ServiceExpansion(
+        argument: argument, report: report, chain: nodes.isEmpty ? nil : "chain-0", worker: worker
+      ).expand(&objects, index: &count)
+      if made.isEmpty { isComplete = false }
+      expanded += made
+    }
+    guard isComplete, let first = expanded.first ?? hops.first else { return nil }
+    var root = Tree(at: first.span)
+    root.set("services", list: expanded)
+    if let hop = hops.first {
+      var chain = Tree(at: hop.span)
+      chain.set("name", Located("chain-0", at: hop.span))
+      chain.set("hops", list: hops)
+      root.set("chains", list: [chain.node])
+    }
+    for list in objects.lists { root.set(list.name, list: list.items, key: list.key) }
+    return root.node
+  }
+
+  private static func add(_ text: String, _ name: String, _ map: inout SourceMap) -> ArgumentText {
+    let bytes = Array(text.utf8)
+    let id = map.add(argument: name, bytes: bytes)
+    for secret in ArgumentURL.secrets(in: bytes) {
+      map.conceal(SourceSpan(file: id, start: secret.lowerBound, end: secret.upperBound))
+    }
+    return ArgumentText(bytes, in: id)
+  }
+}
