@@ -51,30 +51,35 @@ class Kind:
         return found + ["-u", "-b", self.rate, "-l", str(self.length)]
 
 
-def transfer(places: lab.Lab, kind: Kind, target: str, seconds: int, tunnel: list[subprocess.Popen]) -> dict:
-    """Figures of one transfer; `Failure` when iperf3 fails or takes too long."""
-    _await_quiet()
+def transfer(
+    places: lab.Lab, kind: Kind, target: str, seconds: int, tunnel: list[subprocess.Popen], port: int = 5201,
+    with_ping: bool = True
+) -> dict:
+    """Figures of one transfer; `Failure` when iperf3 fails or takes too long. The server listens on iperf3's own port;
+    `port` is where the client goes, which a forward makes another."""
+    await_quiet()
     server = _serve(places, seconds)
     ping = None
     try:
         user_before, mine_before = _user_seconds(), _own_user(tunnel)
-        cpu_before = [_cpu(process.pid) for process in tunnel]
+        cpu_before = [cpu_seconds(process.pid) for process in tunnel]
         for process in tunnel:
-            _forget_peak(process.pid)
+            forget_peak(process.pid)
         began = time.monotonic()
         client = places.start(
             places.client,
-            ["timeout", "-k", "2", str(seconds + 10), "iperf3", "-c", target, "-J", "--connect-timeout", "3000",
-             "-t", str(seconds)] + kind.arguments(), stdout=subprocess.PIPE, text=True)
-        time.sleep(min(0.5, seconds / 4))
-        ping = places.start(
-            places.client,
-            ["timeout", "-k", "2", str(seconds + 10), "ping", "-n", "-i", "0.05", "-w", str(max(1, seconds - 1)),
-             target], stdout=subprocess.PIPE, text=True)
+            ["timeout", "-k", "2", str(seconds + 10), "iperf3", "-c", target, "-p", str(port), "-J",
+             "--connect-timeout", "3000", "-t", str(seconds)] + kind.arguments(), stdout=subprocess.PIPE, text=True)
+        if with_ping:
+            time.sleep(min(0.5, seconds / 4))
+            ping = places.start(
+                places.client,
+                ["timeout", "-k", "2", str(seconds + 10), "ping", "-n", "-i", "0.05", "-w", str(max(1, seconds - 1)),
+                 target], stdout=subprocess.PIPE, text=True)
         output, _ = client.communicate(timeout=seconds + 15)
-        cpu = [_cpu(process.pid) - before for process, before in zip(tunnel, cpu_before)]
+        cpu = [cpu_seconds(process.pid) - before for process, before in zip(tunnel, cpu_before)]
         places.stop(client)
-        echoes, _ = ping.communicate(timeout=10)
+        echoes = ping.communicate(timeout=10)[0] if ping else ""
         server.wait(5)
         elapsed = time.monotonic() - began
         others = (_user_seconds() - user_before) - (_own_user(tunnel) - mine_before)
@@ -89,11 +94,11 @@ def transfer(places: lab.Lab, kind: Kind, target: str, seconds: int, tunnel: lis
     if tunnel:
         figures["cpu"] = [round(value, 2) for value in cpu]
         figures["cpu_per_gb"] = sum(cpu) / (figures["bytes"] / 1e9)
-        figures["peak_rss_mib"] = [round(_peak_rss(process.pid), 1) for process in tunnel]
+        figures["peak_rss_mib"] = [round(resident_mib(process.pid, peak=True), 1) for process in tunnel]
     return figures
 
 
-def _await_quiet() -> None:
+def await_quiet() -> None:
     """Returns when other programs took little user time during one second, or at the limit."""
     limit = time.monotonic() + quiet_limit
     while time.monotonic() < limit:
@@ -168,18 +173,21 @@ def _stat(pid: int) -> tuple[float, float]:
     return int(fields[11]) / _TICKS, int(fields[12]) / _TICKS
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, with its threads."""
     return sum(_stat(pid))
 
 
-def _peak_rss(pid: int) -> float:
-    """MiB."""
-    with open(f"/proc/{pid}/status") as file:
-        found = re.search(r"VmHWM:\s+(\d+) kB", file.read())
+def resident_mib(pid: int, peak: bool = False) -> float:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            found = re.search(r"Vm%s:\s+(\d+) kB" % ("HWM" if peak else "RSS"), file.read())
+    except OSError:
+        raise lab.Failure("a tunnel process ended") from None
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _forget_peak(pid: int) -> None:
+def forget_peak(pid: int) -> None:
     """Makes VmHWM begin anew (proc(5), clear_refs)."""
     try:
         with open(f"/proc/{pid}/clear_refs", "w") as file:

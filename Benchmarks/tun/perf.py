@@ -16,6 +16,8 @@ import lab
 def start(directory: str, name: str, places: lab.Lab, ends) -> list[tuple[subprocess.Popen, str]]:
     found = []
     for role, process in (("client", ends.client), ("server", ends.server)):
+        if process is None:
+            continue
         data = os.path.join(directory, f"{name}-{role}.data")
         recorder = places.start(
             None, ["perf", "record", "-e", "cpu-clock", "-F", "999", "-g", "-p", str(process.pid), "-o", data])

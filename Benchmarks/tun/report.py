@@ -41,8 +41,8 @@ class Report:
         self._options = options
         self._rows: dict[tuple[str, str, str], list[dict]] = {}
         self.failures: list[str] = []
-        self.versions = {"iperf3": _first_line(["iperf3", "--version"]), "kernel": platform.release()}
-        self._machine = _machine()
+        self.versions = {"iperf3": first_line(["iperf3", "--version"]), "kernel": platform.release()}
+        self._machine = machine()
         self._began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         self._load = [os.getloadavg()[0]]
 
@@ -72,14 +72,14 @@ class Report:
         lines = [title]
         for (carrier, way, program), runs in self._ordered():
             row = _medians(runs)
-            line = [carrier, way, program, _number(row.get("mbps"), 0), _number(row.get("cpu_per_gb"), 2),
-                    _number(row.get("ping_median_ms"), 2), _number(row.get("ping_p95_ms"), 2),
-                    _number(row.get("peak_rss"), 0)]
+            line = [carrier, way, program, number(row.get("mbps"), 0), number(row.get("cpu_per_gb"), 2),
+                    number(row.get("ping_median_ms"), 2), number(row.get("ping_p95_ms"), 2),
+                    number(row.get("peak_rss"), 0)]
             if peer:
                 line += self._ratios(carrier, way, program, ours, row)
             else:
                 mbps, cpu, rss = REFERENCE.get((carrier, way), (None, None, None))
-                line += [_number(mbps, 0), _number(cpu, 1), _number(rss, 0)]
+                line += [number(mbps, 0), number(cpu, 1), number(rss, 0)]
             lines.append(line + [_note(row, runs)])
         text = [self._heading(), ""]
         widths = [max(len(line[column]) for line in lines) for column in range(len(title))]
@@ -109,8 +109,8 @@ class Report:
         for (other_carrier, other_way, other), runs in self._rows.items():
             if (other_carrier, other_way) == (carrier, way) and other != ours:
                 theirs = _medians(runs)
-                return [_ratio(row.get("mbps"), theirs.get("mbps")),
-                        _ratio(row.get("cpu_per_gb"), theirs.get("cpu_per_gb"))]
+                return [ratio(row.get("mbps"), theirs.get("mbps")),
+                        ratio(row.get("cpu_per_gb"), theirs.get("cpu_per_gb"))]
         return ["", ""]
 
     def _heading(self) -> str:
@@ -190,15 +190,15 @@ def _note(row: dict, runs: list[dict]) -> str:
     return ", ".join(parts)
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _ratio(ours: float | None, theirs: float | None) -> str:
+def ratio(ours: float | None, theirs: float | None) -> str:
     return f"{ours / theirs:.2f}" if ours and theirs else "-"
 
 
-def _machine() -> dict:
+def machine() -> dict:
     with open("/proc/cpuinfo") as file:
         model = re.search(r"model name\s*:\s*(.+)", file.read())
     with open("/proc/meminfo") as file:
@@ -209,7 +209,7 @@ def _machine() -> dict:
     }
 
 
-def _first_line(arguments: list[str]) -> str:
+def first_line(arguments: list[str]) -> str:
     try:
         return lab.command(arguments, seconds=5).splitlines()[0]
     except (lab.Failure, IndexError):

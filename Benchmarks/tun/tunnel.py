@@ -129,7 +129,7 @@ def start(program: Program, carrier: str, places: lab.Lab, scratch: str) -> Ends
                 if process.poll() is not None]
         if dead:
             stop(places, ends)
-            raise lab.Failure(f"{program.name}'s {dead[0]} ended by itself" + _tails(logs))
+            raise lab.Failure(f"{program.name}'s {dead[0]} ended by itself" + tails(logs))
         try:
             lab.command(["ip", "netns", "exec", places.client, "ping", "-n", "-c", "2", "-i", "0.1", "-W", "1",
                          SERVER_INNER], seconds=5)
@@ -137,7 +137,7 @@ def start(program: Program, carrier: str, places: lab.Lab, scratch: str) -> Ends
         except lab.Failure:
             time.sleep(0.2)
     stop(places, ends)
-    raise lab.Failure(f"{program.name}: no ping passed within {_START_LIMIT:.0f} s" + _tails(logs))
+    raise lab.Failure(f"{program.name}: no ping passed within {_START_LIMIT:.0f} s" + tails(logs))
 
 
 def stop(places: lab.Lab, ends: Ends) -> None:
@@ -145,7 +145,7 @@ def stop(places: lab.Lab, ends: Ends) -> None:
         places.stop(process)
 
 
-def _tails(logs: list[tuple[str, str]]) -> str:
+def tails(logs: list[tuple[str, str]]) -> str:
     text = ""
     for role, log in logs:
         with open(log, errors="replace") as file:
