@@ -21,9 +21,9 @@ extension PartCatalog {
     PartDescriptor(
       .listener, ["udp"], .available, "UDP, one session for each source address",
       keys: [
-        MetadataKey("keepalive", .bool, .available, "keep a session after its first answer"),
+        MetadataKey("keepalive", .bool, .available, "keep a session after its first answer (Culvert always does)"),
         MetadataKey("ttl|keepalive.ttl", .duration, .available, "silence after which a session ends"),
-        MetadataKey("readBufferSize|udp.bufferSize", .int(1...65535), .available, "largest datagram, bytes"),
+        wholeDatagramsKey("readBufferSize|udp.bufferSize"),
         MetadataKey("readQueueSize|recvQueueSize", .int(positive), .available, "datagrams waiting in a session"),
         backlogKey,
         MetadataKey("stateless", .anything, .notYet),
@@ -76,7 +76,7 @@ extension PartCatalog {
       .listener, ["rudp"], .available, "a UDP port of the last node of its chain",
       keys: [
         MetadataKey("ttl", .duration, .available, "silence after which a session ends"),
-        MetadataKey("readBufferSize", .int(1...65535), .available, "largest datagram, bytes"),
+        wholeDatagramsKey("readBufferSize"),
         MetadataKey("readQueueSize", .int(positive), .available, "datagrams waiting in a session"), backlogKey,
       ],
       carries: .datagrams, abilities: [.remote]),
@@ -111,6 +111,10 @@ extension PartCatalog {
     MetadataKey("cipherKey", .anything, .notYet),
     MetadataKey("quic.enableDatagram|enableDatagram", .bool, .notYet),
   ]
+
+  private static func wholeDatagramsKey(_ names: String) -> MetadataKey {
+    MetadataKey(names, .anything, .withoutEffect("every datagram passes whole, up to 65,507 bytes"))
+  }
 
   private static let reusePortKey = MetadataKey("reuseport", .bool, .notYet, "SO_REUSEPORT")
 

@@ -362,7 +362,7 @@ extension UserFile {
 
       """#),
     UserFile(
-      "udp-forward.yaml", exit: 0, [],
+      "udp-forward.yaml", exit: 0, ["CV0108"],
       #"""
       services:
       - name: service-0
@@ -472,7 +472,7 @@ extension UserFile {
 
       """#),
     UserFile(
-      "rudp.yaml", exit: 0, [],
+      "rudp.yaml", exit: 0, ["CV0108"],
       #"""
       services:
       - name: service-0

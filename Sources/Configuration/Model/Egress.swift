@@ -6,7 +6,8 @@ import Values
 /// The policy itself is applied where targets are dialled, to the address that is dialled: after a name was resolved,
 /// so that a name of loopback is no way around it. Of `allow` and `deny` the most exact entry that matches decides. An
 /// open proxy (`isOpen`) refuses besides what only this host or its neighbours should reach (loopback, link-local,
-/// unspecified, multicast, the metadata services of clouds), but for what `allow` or `isOwn` covers.
+/// unspecified, multicast, the metadata services of clouds), but for what `allow` covers and the
+/// ports of `own` on loopback.
 ///
 /// Through a chain the last node dials the target and resolves its name; then only a target that is an address already
 /// can be judged here.
@@ -18,19 +19,6 @@ public struct EgressConfiguration: Sendable {
   /// Listening addresses of the same file that a client loses nothing by being led to: it could go there itself, is
   /// asked for credentials there, or it is the TUN server behind a relay. An empty host stands for all addresses.
   public var own: [HostPort]
-
-  /// Whether `address` and `port` are a listening address of the same file.
-  public func isOwn(_ address: IPAddress, port: UInt16) -> Bool {
-    guard port != 0 else { return false }
-    return own.contains { listener in
-      guard listener.port == port else { return false }
-      if listener.host.isEmpty { return true }
-      // `localhost` and other names listen on an address that the file does not tell.
-      guard let literal = listener.literal else { return listener.host == "localhost" && address.isLoopback }
-      if literal.isUnspecified { return literal.family == address.canonical.family || literal.family == .ipv6 }
-      return literal.canonical == address.canonical
-    }
-  }
 }
 
 extension Configuration {
