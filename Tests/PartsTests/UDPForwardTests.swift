@@ -155,7 +155,8 @@ struct UDPForwardTests {
   @Test("A session ends a time to live after its last datagram; the next one begins another")
   func timeToLive() throws {
     let target = try UDPPeer(loop)
-    target.answers = { [$0] }
+    // Silent at first, so that it is the client's datagrams that keep the session alive.
+    target.answers = { $0 == [2] ? [$0] : [] }
     let way = TestWay.direct(loop)
     let handler = handler(way, [target.address])
     let listener = try listener(handler, DatagramSessionLimits(timeToLive: .milliseconds(300)))
@@ -275,6 +276,55 @@ struct UDPForwardTests {
     #expect(carrier.hadHeadroom && handler.dropped == 0)
   }
 
+  @Test("What has waited and left makes room for as much again")
+  func roomAgain() throws {
+    let way = TestWay(loop: loop)
+    let carrier = KeptCarrier(headroom: 2)
+    way.give = { _ in .success(carrier) }
+    let handler = handler(way, [nowhere])
+    let listener = try listener(handler)
+    defer { listener.close() }
+    let client = try UDPPeer(loop, connectedTo: local(listener))
+    let payload = [UInt8](repeating: 3, count: 60_000)
+    #expect(client.socket.sendOne(payload))
+    #expect(runs(loop) { carrier.sent.count == 1 })
+    // Far more than may wait at a time, one after the other.
+    for round in 1...15 {
+      carrier.answers = [false]
+      #expect(client.socket.sendOne([0]))
+      #expect(runs(loop) { carrier.sent.last == [0] })
+      #expect(client.socket.sendOne(payload))
+      loop.run(until: loop.refreshNow() + .milliseconds(3))
+      #expect(carrier.sent.count == 2 * round)
+      #expect(
+        runs(loop) {
+          carrier.receiver?.carrierWritable(carrier)
+          return carrier.sent.count == 1 + 2 * round
+        })
+    }
+    #expect(handler.dropped == 0)
+  }
+
+  @Test("Answers alone keep a session alive")
+  func answersKeepAlive() throws {
+    let way = TestWay(loop: loop)
+    let carrier = KeptCarrier()
+    way.give = { _ in .success(carrier) }
+    let listener = try listener(handler(way, [nowhere]), DatagramSessionLimits(timeToLive: .milliseconds(300)))
+    defer { listener.close() }
+    let client = try UDPPeer(loop, connectedTo: local(listener))
+    #expect(client.socket.sendOne([1]))
+    #expect(runs(loop) { !carrier.sent.isEmpty })
+    let begin = loop.refreshNow()
+    while loop.refreshNow() - begin < .milliseconds(700) {
+      carrier.deliver([[7]])
+      loop.run(until: loop.now + .milliseconds(20))
+    }
+    #expect(listener.sessionCount == 1 && !carrier.isClosed)
+    #expect(runs(loop) { listener.sessionCount == 0 })
+    #expect(carrier.isClosed)
+  }
+
   @Test("A target that cannot be reached gives way to the next, which later clients are spared")
   func nextTarget() throws {
     let target = try UDPPeer(loop)
@@ -349,7 +399,7 @@ struct UDPForwardTests {
   func lateWay() throws {
     let way = TestWay(loop: loop)
     let handler = handler(way, [nowhere])
-    let listener = try listener(handler, DatagramSessionLimits(timeToLive: .milliseconds(20)))
+    let listener = try listener(handler, DatagramSessionLimits(timeToLive: .milliseconds(20), backlog: 1))
     defer { listener.close() }
     let client = try UDPPeer(loop, connectedTo: local(listener))
     #expect(client.socket.sendOne([1]))
@@ -357,6 +407,8 @@ struct UDPForwardTests {
     let carrier = KeptCarrier()
     way.pending[0](.success(carrier))
     #expect(carrier.isClosed && carrier.sent.isEmpty)
+    #expect(client.socket.sendOne([2]))
+    #expect(runs(loop) { way.pending.count == 2 }, "its place in the backlog is free again")
   }
 
   @Test("Under hash a client's sessions go to one target")
