@@ -90,7 +90,7 @@ let package = Package(
       name: "FuzzBodies",
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
-        "Configuration",
+        "Configuration", "WebSocket", "ProxyProtocol",
       ],
       path: "Fuzz/Sources/FuzzBodies", swiftSettings: strict),
 

@@ -25,13 +25,16 @@ let package = Package(
     module("PacketOffload", ["Values"]),
     module("CulvertLink", ["Values"]),
     module("Smux", ["Values"]),
+    module("WebSocket", ["Values"]),
+    module("ProxyProtocol", ["Values"]),
     module("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", path: "Culvert/CYAML", pkgConfig: "yaml-0.1"),
     module("Configuration", ["Values", "PartDescriptors", "CYAML"]),
     .target(
       name: "FuzzBodies",
       dependencies: [
-        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux", "Configuration",
+        "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
+        "Configuration", "WebSocket", "ProxyProtocol",
       ], swiftSettings: sanitized),
     .systemLibrary(name: "CFuzzer", path: "Sources/CFuzzer"),
     .executableTarget(

@@ -21,6 +21,10 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case offload
   /// Sessions of many streams in one: frames from anybody, and calls at two ends.
   case smux
+  /// WebSocket's frames in any split, and both heads of its handshake.
+  case websocket
+  /// PROXY headers of both versions.
+  case proxy
 
   /// Runs the body and says what it reached; throws when something that must hold does not.
   @discardableResult
@@ -34,6 +38,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .link: try fuzzLink(bytes, &marks)
     case .offload: try fuzzOffload(bytes, &marks)
     case .smux: try fuzzSmux(bytes, &marks)
+    case .websocket: try fuzzWebSocket(bytes, &marks)
+    case .proxy: try fuzzProxy(bytes, &marks)
     }
     return marks
   }
@@ -54,6 +60,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .link: LinkPlace.allCases.map { "\($0)" }
     case .offload: OffloadPlace.allCases.map { "\($0)" }
     case .smux: SmuxPlace.allCases.map { "\($0)" }
+    case .websocket: WebSocketPlace.allCases.map { "\($0)" }
+    case .proxy: ProxyPlace.allCases.map { "\($0)" }
     }
   }
 }
