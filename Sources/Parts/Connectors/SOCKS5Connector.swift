@@ -1,5 +1,6 @@
 import LinuxIO
 import SOCKS
+import Smux
 import Values
 
 /// The connector `socks5`: CONNECT, datagrams, and ports of the server.
@@ -17,18 +18,22 @@ public final class SOCKS5Connector: Connector {
     public var associatesByUDP: Bool
     /// Of the UDP socket for that.
     public var options: SocketOptions
-    /// For each of the server's answers, the last of which comes when it has reached the target.
+    /// For the server's answers, the last of which comes when it has reached the target.
     public var timeout: TimeSpan
+    /// Of the session that a port of the server becomes.
+    public var mux: SmuxSettings
 
     public init(
       credentials: (user: String, password: String)? = nil, tls: StreamUpgrade?, associatesByUDP: Bool = false,
-      options: SocketOptions = SocketOptions(), timeout: TimeSpan = DirectWay.defaultTimeout
+      options: SocketOptions = SocketOptions(), timeout: TimeSpan = DirectWay.defaultTimeout,
+      mux: SmuxSettings = SmuxSettings()
     ) {
       self.credentials = credentials
       self.tls = tls
       self.associatesByUDP = associatesByUDP
       self.options = options
       self.timeout = timeout
+      self.mux = mux
     }
   }
 
@@ -87,6 +92,41 @@ public final class SOCKS5Connector: Connector {
           completion(.failure(error))
         }
       }
+    }
+  }
+
+  public func bind(
+    _ stream: any ByteStream, _ network: BindNetwork, at address: HostPort, facts: RouteFacts,
+    _ completion: @escaping (Result<any RemoteListener, TransportFailure>) -> Void
+  ) {
+    let command: SOCKS5Command = network == .tcp ? .muxBind : .datagramTunnel
+    ask(stream, SOCKS5Request(command, address)) { [loop, settings] result in
+      completion(
+        result.map { reply, stream in
+          switch network {
+          case .tcp:
+            RemotePort(
+              loop: loop, over: stream, address: reply.address, mux: settings.mux, legs: facts.legs,
+              preface: Self.decodePreface)
+          case .udp:
+            RemoteUDPPort(
+              association: StreamAssociation(loop: loop, stream: stream, legs: facts.legs), address: reply.address)
+          }
+        })
+    }
+  }
+
+  /// Each stream of a bound port begins with a reply that says who came.
+  private static func decodePreface(_ bytes: UnsafeRawBufferPointer) -> HeadDecoding<HostPort?> {
+    do {
+      switch try SOCKS5Reply.decode(bytes) {
+      case .needs: return .needsMore
+      case .message(let reply, let consumed):
+        guard reply.status == .succeeded else { return .wrong("the SOCKS5 server says \(reply.status)") }
+        return .message(reply.address, consumed: consumed)
+      }
+    } catch {
+      return .wrong("the SOCKS5 server does not say who came: \(error)")
     }
   }
 

@@ -200,7 +200,7 @@ public final class HandlerCore {
 
   public var dropped: [(what: String, count: UInt64)] {
     [
-      (what: "requests", count: refusals), (what: "unreachable targets", count: failures),
+      (what: "refused requests", count: refusals), (what: "unreachable targets", count: failures),
       (what: "clients that took too long", count: halfOpen.expiries),
     ].filter { $0.count > 0 }
   }
