@@ -22,8 +22,46 @@ struct HandlerBuilding {
     case "tcp", "forward", "rtcp":
       guard let targets = try targets(of: service) else { throw StartReason("a forward needs a target") }
       return ForwardHandler(core: core, targets: targets)
+    case "http": return http(core, metadata)
+    case "socks4", "socks4a": return SOCKS4Handler(core: core)
+    case "socks5", "socks": return try socks5(core, service)
+    case "auto":
+      return AutoHandler(
+        http: http(core, metadata), socks4: SOCKS4Handler(core: core), socks5: try socks5(core, service))
     case let type: throw StartReason("the handler \(type) is not supported yet")
     }
+  }
+
+  private func http(_ core: HandlerCore, _ metadata: Metadata) -> HTTPHandler {
+    var headers = metadata.texts("http.header").map { (name: $0.name, value: $0.text) }
+    if let agent = metadata.string("http.proxyAgent") { headers.append((name: "Proxy-Agent", value: agent)) }
+    return HTTPHandler(
+      core: core,
+      settings: HTTPHandler.Settings(
+        carriesDatagrams: metadata.bool("udp") == true, realm: metadata.string("authBasicRealm") ?? "gost",
+        headers: headers))
+  }
+
+  private func socks5(_ core: HandlerCore, _ service: ServiceConfiguration) throws(StartReason) -> SOCKS5Handler {
+    let metadata = service.handler.metadata
+    var tls: StreamUpgrade?
+    if metadata.bool("notls") != true {
+      tls = .tls(
+        TLSSecurity(
+          credentials: try CredentialLoading.server(service.handler.tls, fallback: configuration.tls, log: log),
+          serverName: nil, applicationProtocols: []))
+    }
+    var ports: ClosedRange<UInt16>?
+    if let low = metadata.int("udp.bindRange.min"), let high = metadata.int("udp.bindRange.max"), low <= high {
+      ports = UInt16(clamping: low)...UInt16(clamping: high)
+    }
+    return SOCKS5Handler(
+      core: core,
+      settings: SOCKS5Handler.Settings(
+        tls: tls, carriesDatagrams: metadata.bool("udp") == true, binds: metadata.bool("bind") == true,
+        isCompatible: metadata.bool("comp") == true,
+        publicAddress: metadata.string("socks.publicAddr").flatMap { IPAddress($0) }, datagramPorts: ports,
+        mux: smuxSettings(metadata, version: MuxDefaults.ofBind)))
   }
 
   private func core(for service: ServiceConfiguration) throws(StartReason) -> HandlerCore {

@@ -91,8 +91,17 @@ public struct PathReport {
   private func countedText(_ leg: Leg) -> String? {
     var parts: [String] = []
     if let traffic = leg.traffic { parts.append("\(traffic.forward) bytes forth, \(traffic.back) back") }
-    if let roundTrip = leg.roundTrip { parts.append("round trip \(roundTrip)") }
+    if let roundTrip = leg.roundTrip { parts.append("round trip \(Self.milliseconds(roundTrip))") }
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
+  }
+
+  /// Two digits below 10 ms, as `ping` has it: `0.18 ms`, `12.3 ms`.
+  private static func milliseconds(_ span: TimeSpan) -> String {
+    let hundredths = max(0, span.nanoseconds) / 10_000
+    let fraction = hundredths % 100
+    return hundredths < 1000
+      ? "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction) ms"
+      : "\(hundredths / 100).\(fraction / 10) ms"
   }
 
   private static func text(_ layer: Layer) -> String {

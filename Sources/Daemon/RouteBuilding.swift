@@ -20,7 +20,7 @@ struct RouteBuilding {
   }
 
   /// - Parameters:
-  ///   - chain: by name; `nil` goes straight to targets.
+  ///   - chain: by name; `nil` goes straight to targets, and so does a service that ignores chains.
   ///   - policy: which targets may be dialled straight from here.
   func way(
     for service: ServiceConfiguration, chain: Located<String>?, policy: EgressPolicy, guardian: (any DialGuardian)?
@@ -28,7 +28,7 @@ struct RouteBuilding {
     let direct = DirectWay(
       loop: context.loop, arena: context.arena, options: socketOptions(of: service, bufferSize: 0), policy: policy,
       guardian: guardian, timeout: service.metadata.duration("dialTimeout") ?? DirectWay.defaultTimeout)
-    guard let name = chain?.value else { return Built(way: direct, nodeName: nil) }
+    guard let name = chain?.value, !service.ignoresChains else { return Built(way: direct, nodeName: nil) }
     guard let found = configuration.chain(named: name) else { throw StartReason("there is no chain named \(name)") }
     var hops: [ChainWay.Hop] = []
     for (number, hop) in configuration.hops(of: found).enumerated() {
@@ -77,7 +77,7 @@ struct RouteBuilding {
       name: name, address: address,
       kind: .dialled(
         try dialer(node, target, address, timeout: timeout, handshakeTimeout: handshakeTimeout),
-        try connector(node)))
+        try connector(node, target)))
   }
 
   private func dialer(
@@ -129,14 +129,39 @@ struct RouteBuilding {
       applicationProtocols: node.dialer.tls?.alpn.map(\.value) ?? [], handshakeTimeout: handshakeTimeout)
   }
 
-  private func connector(_ node: NodeConfiguration) throws(StartReason) -> any Connector {
+  private func connector(_ node: NodeConfiguration, _ target: NodeTarget) throws(StartReason) -> any Connector {
     let auth = node.connector.auth.map { ($0.username.value, $0.password?.value.reveal() ?? "") }
     let metadata = node.connector.metadata
+    let timeout = metadata.duration("timeout") ?? DirectWay.defaultTimeout
     switch node.connector.type.value.lowercased() {
     case "relay":
       return RelayConnector(
         loop: context.loop, credentials: auth, mux: smuxSettings(metadata, version: MuxDefaults.ofBind),
         timeout: metadata.duration("connectTimeout") ?? DialTiming.attempt)
+    case "http":
+      return HTTPConnector(
+        loop: context.loop,
+        settings: HTTPConnector.Settings(
+          credentials: auth, headers: metadata.texts("header").map { ($0.name, $0.text) }, timeout: timeout))
+    case "socks4", "socks4a":
+      return SOCKS4Connector(
+        loop: context.loop, user: auth?.0, sendsNames: metadata.bool("disable4a") != true, timeout: timeout)
+    case "socks5", "socks":
+      var tls: StreamUpgrade?
+      if metadata.bool("notls") != true {
+        tls = .tls(
+          TLSSecurity(
+            credentials: try CredentialLoading.client(node.connector.tls),
+            serverName: node.connector.tls?.serverName?.value ?? target.address.host,
+            applicationProtocols: []))
+      }
+      var options = target.options
+      options.keepalive = nil
+      return SOCKS5Connector(
+        loop: context.loop, arena: context.arena,
+        settings: SOCKS5Connector.Settings(
+          credentials: auth, tls: tls, associatesByUDP: metadata.string("relay")?.lowercased() == "udp",
+          options: options, timeout: timeout, mux: smuxSettings(metadata, version: MuxDefaults.ofBind)))
     case "forward", "tcp": return ForwardConnector(loop: context.loop)
     case let type: throw StartReason("node \(node.name.value): the connector \(type) is not supported yet")
     }

@@ -65,7 +65,7 @@ extension Tunnels {
 
     @Test("Relay requests that are cut short, three times and a hundred times", arguments: [Carrier.tcp, .tls])
     func cutShort(_ carrier: Carrier) throws {
-      try underAttack(over: carrier, counting: "relay requests") { net in
+      try underAttack(over: carrier, counting: "refused requests") { net in
         let secure = carrier == .tls ? "tls" : ""
         try net.set("stranger", "\(Self.hostile) cut 10.99.0.2 8443 3 \(secure)")
         try net.set("stranger", "\(Self.hostile) cut 10.99.0.2 8443 100 \(secure)")
@@ -76,7 +76,7 @@ extension Tunnels {
       "Streams of one QUIC connection that are cut short, three times and a hundred times: the next one works",
       .enabled(if: Machine.aioquic != nil, Machine.aioquicReason))
     func cutShortStreams() throws {
-      try underAttack(over: .quic, counting: "relay requests") { net in
+      try underAttack(over: .quic, counting: "refused requests") { net in
         let tool = "\(try #require(Machine.aioquic)) \(Machine.tools)/quic_stranger.py"
         for count in [3, 100] {
           let outcome = try net.run("stranger", "\(tool) cut 10.99.0.2 8443 \(count) 10.90.57.\(100 + count)")
