@@ -84,7 +84,7 @@ extension PartCatalog {
       MetadataKey("notls", .bool, .available, "do not take GOST's TLS inside SOCKS5"),
       MetadataKey("bind", .bool, .available, "serve BIND requests"),
       MetadataKey(
-        "socks.publicAddr|publicAddr", .string, .available, "the host that is told to clients for UDP and BIND"),
+        "socks.publicAddr|publicAddr", .string, .available, "the IP address that is told to clients for UDP and BIND"),
       MetadataKey("udp.bindRange.min|udp.minPort", .int(1...65535), .available, "lowest port for UDP"),
       MetadataKey("udp.bindRange.max|udp.maxPort", .int(1...65535), .available, "highest port for UDP"),
       MetadataKey("comp", .bool, .available, "BIND as GOST v2 has it"),

@@ -114,6 +114,7 @@ import Values
       ("socks5", "mux.keepaliveInterval: 1m", .valueOutOfRange),
       ("socks5", "mux.maxStreamBuffer: 5000000", .valueOutOfRange),
       ("socks5", "mux.maxFrameSize: 65536", .valueOutOfRange),
+      ("socks5", "udp.minPort: 20000", .keyWithoutEffect), ("socks5", "publicAddr: proxy.example.com", .keyNotYet),
       ("relay", "sniffing: true", .keyNotYet), ("socks4", "udp: true", .unknownKey),
     ])
   func values(_ handler: String, _ line: String, _ code: DiagnosticCode) {
@@ -287,6 +288,21 @@ import Values
         "name: b, addr: b.example.com:443, connector: {type: relay}",
         "name: b, addr: b.example.com:443, connector: {type: \(connector)}")
     #expect(check(every).codes == (carries ? [] : [.connectorCannotCarry]))
+  }
+
+  @Test("SOCKS4 is asked for no IPv6 address, of a target or of the next node")
+  func socks4Families() {
+    let text = service("tcp", chain: "c", targets: ["'[2001:db8::1]:80'"]) + chain([["a"]])
+    #expect(check(text).diagnostics.isEmpty)
+    let socks4 = text.with("{type: relay}", "{type: socks4}")
+    #expect(check(socks4).codes == [.familyMismatch])
+    #expect(check(socks4).fixed(.familyMismatch) == text.with("{type: relay}", "{type: socks5}"))
+    #expect(check(socks4.with("2001:db8::1", "::ffff:192.0.2.1")).diagnostics.isEmpty)
+    let hops = service("http", addr: "127.0.0.1:1", chain: "c") + chain([["a"], ["b"]])
+    let next = hops.with("a.example.com:443, connector: {type: relay}", "a.example.com:443, connector: {type: socks4}")
+    #expect(check(next).diagnostics.isEmpty)
+    #expect(check(next.with("b.example.com:443", "'[2001:db8::1]:443'")).codes == [.familyMismatch])
+    #expect(check(hops.with("b.example.com:443", "'[2001:db8::1]:443'")).diagnostics.isEmpty)
   }
 
   @Test("A backup among backups and a weight without chance change nothing, and it is said")

@@ -156,7 +156,7 @@ extension UserFile {
             bind: true
             comp: false
             notls: false
-            publicAddr: proxy.example.com
+            publicAddr: 198.51.100.7
             udp.bindRange.min: 20000
             udp.bindRange.max: 20100
             udpBufferSize: 4096

@@ -17,7 +17,8 @@ extension Explanations {
     Explanation(
       .familyMismatch, "an address of the other family",
       [
-        "`icmp` works over IPv4 and `icmp6` over IPv6 only. GOST hangs, or logs an error for each packet (its issues #124 and #542). Both ends have to change together."
+        "`icmp` works over IPv4 and `icmp6` over IPv6 only. GOST hangs, or logs an error for each packet (its issues #124 and #542). Both ends have to change together.",
+        "SOCKS4 has room for IPv4 addresses and names, so a node or a target behind the connector `socks4` cannot have an IPv6 address.",
       ],
       wrong: .init(ExampleFile.client(chain: ExampleFile.chain(addr: "192.0.2.1:0", dialer: "icmp6"))),
       right: .init(ExampleFile.client(chain: ExampleFile.chain(addr: "192.0.2.1:0", dialer: "icmp")))),

@@ -15,6 +15,9 @@ struct ChainRules {
     for service in configuration.services {
       carriage(service)
       binding(service)
+      if let last = configuration.route(of: service)?.last {
+        for target in service.forwarder?.nodes ?? [] { reach(last, target.address, target.addr) }
+      }
     }
     for hop in configuration.allHops {
       choice(hop.nodes.map(\.metadata), hop.selection, of: "node of the hop")
@@ -30,6 +33,9 @@ struct ChainRules {
 
   private func order(_ chain: ChainConfiguration) {
     let hops = configuration.hops(of: chain)
+    for (hop, next) in zip(hops, hops.dropFirst()) {
+      for node in next.nodes { reach(hop, node.address, node.addr) }
+    }
     for (index, hop) in hops.enumerated() {
       for node in hop.nodes {
         guard let dialer = node.dialer.descriptor, let connector = node.connector.descriptor, dialer.isAvailable,
@@ -80,6 +86,21 @@ struct ChainRules {
           notes: ["GOST would connect by TCP here, whatever the dialer says"],
           help: ["leave the last hop out: its node is the target then"]))
     }
+  }
+
+  /// SOCKS4 has room for IPv4 addresses and, as SOCKS4A, for names.
+  private func reach(_ hop: HopConfiguration, _ address: HostPort?, _ addr: Located<String>) {
+    guard let literal = address?.literal, literal.canonical.family == .ipv6,
+      let node = hop.nodes.first(where: { $0.connector.descriptor?.speaks == [.socks4] })
+    else { return }
+    let type = node.connector.type
+    report.add(
+      Diagnostic(
+        .familyMismatch, "the connector `\(type.value)` cannot ask for `\(literal)`: SOCKS4 knows IPv4 and names alone",
+        at: .init(addr.span, "an IPv6 address"), and: [.init(type.span, "is asked for it")],
+        fix: written(type)
+          ? Diagnostic.Fix("write `socks5`, if the node understands it", [.init(type.span, "socks5")], isCertain: false)
+          : nil))
   }
 
   // MARK: What the last hop carries

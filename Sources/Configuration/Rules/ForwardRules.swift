@@ -199,8 +199,8 @@ struct ForwardRules {
 
 extension Configuration {
   /// Whether the last node of the handler's chain decides where the bytes go: a target is not needed then, and one that
-  /// is written is only a placeholder.
-  func nodeDecides(of service: ServiceConfiguration) -> Bool {
+  /// is written, such as `:0`, is only a placeholder.
+  public func nodeDecides(of service: ServiceConfiguration) -> Bool {
     guard let nodes = route(of: service)?.last?.nodes, !nodes.isEmpty else { return false }
     return nodes.allSatisfy { $0.connector.descriptor?.speaks == [.raw] }
   }

@@ -2,7 +2,7 @@ import PartDescriptors
 import Values
 
 /// Numbers in metadata that have to fit each other: those of multiplexed sessions, which smux refuses one by one as
-/// connections come, and the ports of SOCKS5's UDP.
+/// connections come, and the address and ports of SOCKS5's UDP.
 struct SessionRules {
   let configuration: Configuration
   let report: Report
@@ -12,6 +12,7 @@ struct SessionRules {
       session(service.handler.metadata)
       session(service.listener.metadata)
       ports(service.handler.metadata)
+      publicAddress(service.handler.metadata)
     }
     for node in configuration.allNodes {
       session(node.connector.metadata)
@@ -46,13 +47,32 @@ struct SessionRules {
   }
 
   private func ports(_ metadata: Metadata) {
-    guard let low = metadata.int("udp.bindRange.min"), let high = metadata.int("udp.bindRange.max"), low > high,
-      let entry = metadata.entry("udp.bindRange.max"), let other = metadata.entry("udp.bindRange.min")
+    let low = metadata.entry("udp.bindRange.min")
+    let high = metadata.entry("udp.bindRange.max")
+    if let low, let high, let from = metadata.int("udp.bindRange.min"), let to = metadata.int("udp.bindRange.max") {
+      guard from > to else { return }
+      report.add(
+        Diagnostic(
+          .valueOutOfRange, "`\(high.key.value)` is less than `\(low.key.value)`",
+          at: .init(high.valueSpan, "the highest port"), and: [.init(low.valueSpan, "the lowest port")],
+          notes: ["GOST takes any port then"]))
+    } else if let one = low ?? high {
+      report.add(
+        Diagnostic(
+          .keyWithoutEffect, "`\(one.key.value)` has no effect alone", .warning,
+          at: .init(one.key.span, "has no effect"),
+          help: ["write the lowest and the highest port"]))
+    }
+  }
+
+  /// GOST tells a name to clients that ask for BIND, and its own address to those that ask for UDP.
+  private func publicAddress(_ metadata: Metadata) {
+    guard let entry = metadata.entry("publicAddr"), let text = metadata.string("publicAddr"), IPAddress(text) == nil
     else { return }
     report.add(
       Diagnostic(
-        .valueOutOfRange, "`\(entry.key.value)` is less than `\(other.key.value)`",
-        at: .init(entry.valueSpan, "the highest port"),
-        and: [.init(other.valueSpan, "the lowest port")], notes: ["GOST takes any port then"]))
+        .keyNotYet, "a name in `\(entry.key.value)` is not yet supported", .notYet,
+        at: .init(entry.valueSpan, "GOST has it for BIND, Culvert not yet"),
+        help: ["write the IP address by which clients reach this host"]))
   }
 }
