@@ -420,7 +420,19 @@ int culvert_filter_envelope(
   return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
 }
 
+static void ignore_signal(int number) { (void)number; }
+
+static void survive_broken_pipes(void) {
+  struct sigaction now;
+  if (sigaction(SIGPIPE, NULL, &now) != 0 || now.sa_handler != SIG_DFL) return;
+  // A handler and not SIG_IGN: what is executed later begins with the default again.
+  struct sigaction calm = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+  (void)sigaction(SIGPIPE, &calm, NULL);
+}
+
 int culvert_pipe(int fds[2], int size) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  (void)pthread_once(&once, survive_broken_pipes);
   if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) return -1;
   // The system's limit may be lower; the default size works as well.
   (void)fcntl(fds[1], F_SETPIPE_SZ, size);

@@ -141,6 +141,36 @@ import Values
     #expect(right.received.count == bytes.count)
     #expect(right.received == bytes)
   }
+
+  /// The kernel raises SIGPIPE for a splice to a connection that had been finished from the other end and was then reset.
+  @Test func aTargetThatGoesAwayInTheMiddleEndsAKernelJoinAndNotTheProcess() throws {
+    let (client, near) = try tcpPair()
+    let (far, server) = try tcpPair()
+    var failures: [TransportFailure?] = []
+    let joint = StreamJoint(shared: shared, near, far) { failures.append($0) }
+    joint.start()
+    let left = Owner(client)
+    // Nobody reads at the target, so that its close is a reset.
+    left.send([1, 2, 3])
+    server.finish()
+    #expect(loop.run { !left.hasEnded || joint.traffic.forward < 3 })
+    left.send(Self.noise(100_000, 8))
+    server.close()
+    #expect(loop.run { failures.isEmpty })
+    #expect(failures.count == 1)
+    #expect(failures.first??.kind == .lost)
+  }
+
+  /// A failed write takes the error off the socket, and whoever asks the socket later hears of an orderly end.
+  @Test func aWriteToAConnectionThatWasResetIsToldToItsOwnerAsAFailure() throws {
+    let (client, near) = try tcpPair()
+    let left = Owner(client)
+    left.send([1, 2, 3])
+    near.close()
+    left.send(Self.noise(1_000, 9))
+    #expect(loop.run { left.failure == nil })
+    #expect(left.failure?.kind == .lost)
+  }
 }
 
 @Suite struct HalfOpenTableTests {

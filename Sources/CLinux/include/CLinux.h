@@ -111,6 +111,9 @@ int culvert_filter_envelope(
 // MARK: plain streams
 
 /// A non-blocking pipe that holds up to size bytes if the system lets it; fds[0] is read. -1 with errno.
+///
+/// From the first one on SIGPIPE no longer ends the process: splice raises it when the other end of a connection has
+/// gone, and has no flag against that as send has.
 int culvert_pipe(int fds[2], int size);
 /// Moves up to length bytes between a socket and a pipe without blocking; -1 with errno.
 ssize_t culvert_splice(int from, int to, size_t length);

@@ -44,19 +44,27 @@ public final class SplicePipe {
     }
   }
 
-  /// Gives the connection what it takes; the loop reports a broken one. False when some is left.
-  public func drain(to stream: TCPStream) -> Bool {
-    while pending > 0, !stream.isClosed {
+  public enum Drained: Sendable {
+    case all
+    /// The connection takes no more now.
+    case some
+    case failed(TransportFailure)
+  }
+
+  /// Gives the connection what it takes.
+  public func drain(to stream: TCPStream) -> Drained {
+    guard !stream.isClosed else { return .failed(TransportFailure(.local, "closed")) }
+    while pending > 0 {
       let count = culvert_splice(readEnd, stream.descriptor, pending)
       if count > 0 {
         pending -= count
-      } else if count < 0, errno == EINTR {
         continue
-      } else {
-        return false
       }
+      if count < 0, errno == EINTR { continue }
+      if count == 0 || errno == EAGAIN { return .some }
+      return .failed(TransportFailure(SystemError("write")))
     }
-    return pending == 0
+    return .all
   }
 }
 

@@ -9,6 +9,8 @@ public final class TCPStream: ByteStream, DescriptorHandler {
   private var registration: EventLoop.Registration?
   private var connecting: ((TransportFailure?) -> Void)?
   private(set) var isClosed = false
+  /// Why a write failed: the kernel says it once, to the call that met it.
+  private var broken: TransportFailure?
   public private(set) var receipt: Receipt
   public weak var observer: (any ByteStreamObserver)?
 
@@ -76,14 +78,16 @@ public final class TCPStream: ByteStream, DescriptorHandler {
     }
     if readiness.contains(.readable) || readiness.contains(.hangup) { observer?.streamReadable(self) }
     if isClosed { return }
-    if readiness.contains(.error) {
+    if readiness.contains(.error), broken == nil {
       let code = culvert_get_error(descriptor)
-      if code != 0 {
-        let observer = observer
-        close()
-        observer?.streamFailed(self, TransportFailure(SystemError("connection", code: code)))
-        return
-      }
+      if code != 0 { broken = TransportFailure(SystemError("connection", code: code)) }
+    }
+    // After what had come was read.
+    if let broken {
+      let observer = observer
+      close()
+      observer?.streamFailed(self, broken)
+      return
     }
     if readiness.contains(.writable) { observer?.streamWritable(self) }
   }
@@ -114,7 +118,11 @@ public final class TCPStream: ByteStream, DescriptorHandler {
       } else if errno == EAGAIN {
         break
       } else {
-        // The loop reports the broken connection; the bytes are lost with it.
+        // The bytes are lost with the connection, which its owner is told at the end of this turn.
+        if broken == nil {
+          broken = TransportFailure(SystemError("write"))
+          loop.readAgain(self)
+        }
         return bytes.count
       }
     }

@@ -165,8 +165,13 @@ public final class StreamJoint: ByteStreamObserver {
       switch pipe.fill(from: source) {
       case .bytes(let count):
         way.bytes &+= UInt64(count)
-        guard pipe.drain(to: sink) else {
+        switch pipe.drain(to: sink) {
+        case .all: break
+        case .some:
           way.pipe = pipe
+          return
+        case .failed(let failure):
+          end(failure)
           return
         }
       case .blocked:
@@ -189,9 +194,15 @@ public final class StreamJoint: ByteStreamObserver {
   /// True when nothing waits for the sink.
   private func flush(_ way: Direction) -> Bool {
     if let pipe = way.pipe, let plain {
-      guard pipe.drain(to: way === forth ? plain.right : plain.left) else { return false }
-      way.pipe = nil
-      shared.pipes.put(pipe)
+      switch pipe.drain(to: way === forth ? plain.right : plain.left) {
+      case .all:
+        way.pipe = nil
+        shared.pipes.put(pipe)
+      case .some: return false
+      case .failed(let failure):
+        end(failure)
+        return false
+      }
     }
     guard !way.rest.isEmpty else { return true }
     let sink = way === forth ? right : left
