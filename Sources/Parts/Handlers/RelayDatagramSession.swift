@@ -89,6 +89,8 @@ final class RelayDatagramSession: RelaySession, ByteStreamObserver, DatagramSock
     if let leg { report.leg(leg) }
     core.log.debug(
       "relaying datagrams", ["client": stream.client?.description ?? "unknown", "target": target])
+    // What was read while the target was not there yet.
+    sendFrames()
     stream.readLater()
   }
 
