@@ -10,6 +10,23 @@ import Testing
       + "\"listener\":{\"type\":\"tun\",\"metadata\":{\"net\":\"10.0.0.1/24\",\"routes\":[\"10.1.0.0/16 10.0.0.2\"]}}}]}",
     "x: &a {auth: {username: ann, password: pä55}}\nservices:\n- name: r\n  handler:\n    <<: *a\n    type: relay\n  listener: *a\n"
       + "  metadata:\n    preUp: [\"a b\", |\n      c\n      ]\n",
+    """
+    services:
+    - name: s
+      addr: :1
+      handler:
+        type: rtcp
+        chain: c
+        metadata: {proxyProtocol: 1}
+      listener:
+        type: rtcp
+      forwarder: {nodes: [{addr: :2, network: tcp, metadata: {weight: 2}}], selector: {strategy: ha}}
+    - handler: {type: auto, metadata: {skipauth: 10.0.0.0/8, egress.allow: "all,[::1]:1-2", udp.minPort: 9}}
+      listener: {type: mws, metadata: {path: x, header: {A: b}, mux.keepaliveTimeout: 1}}
+    chains:
+    - name: c
+      hops: [{nodes: [{addr: "a:1", connector: {type: socks4}, dialer: {type: direct}}]}, {nodes: [{addr: "[::1]:2"}]}]
+    """,
   ]
 
   @Test("A file cut off at any byte is judged", arguments: files.indices)
