@@ -90,7 +90,7 @@ let package = Package(
       name: "FuzzBodies",
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
-        "Configuration", "WebSocket", "ProxyProtocol",
+        "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy",
       ],
       path: "Fuzz/Sources/FuzzBodies", swiftSettings: strict),
 
@@ -109,7 +109,11 @@ let package = Package(
     tests("LinuxTests", ["Values", "Configuration", "LinuxIO", "LinuxNet", "Lab", "CLinux"]),
     tests("CodecTests", ["Values", "TLSCodec", "QUICCodec"], exclude: ["Interop"]),
     tests(
-      "PartsTests", ["Values", "LinuxIO", "QUICCodec", "Parts", "WebSocket", "ProxyProtocol", "Smux"],
+      "PartsTests",
+      [
+        "Values", "LinuxIO", "TLSCodec", "QUICCodec", "Parts", "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol",
+        "Smux",
+      ],
       exclude: ["Interop"]),
     tests("TunnelTests", [], exclude: ["Peers", "Tools"]),
   ]

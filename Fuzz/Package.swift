@@ -27,6 +27,8 @@ let package = Package(
     module("Smux", ["Values"]),
     module("WebSocket", ["Values"]),
     module("ProxyProtocol", ["Values"]),
+    module("SOCKS", ["Values"]),
+    module("HTTPProxy", ["Values"]),
     module("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", path: "Culvert/CYAML", pkgConfig: "yaml-0.1"),
     module("Configuration", ["Values", "PartDescriptors", "CYAML"]),
@@ -34,7 +36,7 @@ let package = Package(
       name: "FuzzBodies",
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
-        "Configuration", "WebSocket", "ProxyProtocol",
+        "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy",
       ], swiftSettings: sanitized),
     .systemLibrary(name: "CFuzzer", path: "Sources/CFuzzer"),
     .executableTarget(

@@ -9,10 +9,13 @@ public struct HTTPRequestHead: Equatable, Sendable {
   public let minorVersion: Int
   public var headers: HTTPHeaders
 
-  /// `nil` when the method is no token or the target has a byte that none has.
+  /// `nil` when the method is no token or the target has a byte that none has. Only a CONNECT may name no target: GOST's
+  /// client asks so for datagrams, each of which says where it goes.
   public init?(method: String, target: some Sequence<UInt8>, minorVersion: Int = 1, headers: HTTPHeaders) {
     let target = Array(target)
-    guard HTTPText.isToken(method.utf8), !target.isEmpty, target.allSatisfy(Self.isTargetByte) else { return nil }
+    guard HTTPText.isToken(method.utf8), !target.isEmpty || method == "CONNECT",
+      target.allSatisfy(Self.isTargetByte)
+    else { return nil }
     self.method = method
     self.target = target
     self.minorVersion = minorVersion == 0 ? 0 : 1

@@ -48,6 +48,18 @@ import Values
     #expect(head.headers.fields.first?.name == "hOsT")
   }
 
+  @Test func `GOST's client names no target when it asks for datagrams to any`() throws {
+    // As GOST 3.2.6 sent it.
+    let text =
+      "CONNECT  HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\nProxy-Connection: keep-alive\r\n"
+      + "X-Gost-Protocol: udp\r\n\r\n"
+    let head = try #require(try request(text)).head
+    #expect(head.target == [] && head.destination == nil)
+    #expect(head.headers.lists(HTTPGost.datagrams, in: HTTPGost.protocolField))
+    #expect(head.encode() == Array(text.utf8))
+    #expect(throws: HTTPError.malformedLine) { _ = try request("GET  HTTP/1.1\r\n\r\n") }
+  }
+
   @Test func `empty lines in front are passed over, a few`() throws {
     #expect(try request("\r\n\r\nGET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n")?.head.method == "GET")
     #expect(try request("\r\n") == nil)

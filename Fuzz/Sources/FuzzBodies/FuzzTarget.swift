@@ -25,6 +25,10 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case websocket
   /// PROXY headers of both versions.
   case proxy
+  /// SOCKS 4 and 5: messages, both ends of the handshake, datagrams.
+  case socks
+  /// Heads and bodies of HTTP as a proxy reads and passes them on.
+  case http
 
   /// Runs the body and says what it reached; throws when something that must hold does not.
   @discardableResult
@@ -40,6 +44,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .smux: try fuzzSmux(bytes, &marks)
     case .websocket: try fuzzWebSocket(bytes, &marks)
     case .proxy: try fuzzProxy(bytes, &marks)
+    case .socks: try fuzzSOCKS(bytes, &marks)
+    case .http: try fuzzHTTP(bytes, &marks)
     }
     return marks
   }
@@ -62,6 +68,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .smux: SmuxPlace.allCases.map { "\($0)" }
     case .websocket: WebSocketPlace.allCases.map { "\($0)" }
     case .proxy: ProxyPlace.allCases.map { "\($0)" }
+    case .socks: SOCKSPlace.allCases.map { "\($0)" }
+    case .http: HTTPPlace.allCases.map { "\($0)" }
     }
   }
 }
