@@ -24,6 +24,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -516,21 +517,29 @@ int culvert_unix_connect(const char *path) {
 
 extern char **environ;
 
-int culvert_run_program(char *const arguments[]) {
+pid_t culvert_start_program(const char *path, char *const arguments[]) {
   posix_spawnattr_t attributes;
   sigset_t none;
   pid_t pid;
-  int status = 0;
   posix_spawnattr_init(&attributes);
   sigemptyset(&none);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  int error = posix_spawnp(&pid, arguments[0], NULL, &attributes, arguments, environ);
+  int error = posix_spawnp(&pid, path, NULL, &attributes, arguments, environ);
   posix_spawnattr_destroy(&attributes);
   if (error != 0) {
     errno = error;
     return -1;
   }
+  return pid;
+}
+
+int culvert_die_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }
+
+int culvert_run_program(char *const arguments[]) {
+  int status = 0;
+  pid_t pid = culvert_start_program(arguments[0], arguments);
+  if (pid < 0) return -1;
   while (waitpid(pid, &status, 0) < 0) {
     if (errno != EINTR) return -1;
   }

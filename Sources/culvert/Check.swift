@@ -11,6 +11,7 @@ struct Check: ParsableCommand {
       EXAMPLE
         culvert check client.yaml
         culvert check client.yaml --with server.yaml
+        culvert check -L relay+tls://:8443 -F relay+quic://example.com:443
         culvert check server.yaml --format json
       """)
 
@@ -19,7 +20,9 @@ struct Check: ParsableCommand {
   @Argument(
     help: ArgumentHelp(
       "Configuration files; several are one configuration. `-` is standard input.", valueName: "file"))
-  var files: [String]
+  var files: [String] = []
+
+  @OptionGroup var input: ConfigurationInput
 
   @Option(
     name: .customLong("with"), parsing: .upToNextOption,
@@ -29,8 +32,12 @@ struct Check: ParsableCommand {
   @Option(help: "How the findings are printed; docs/check.md describes the JSON.")
   var format = Format.text
 
+  func validate() throws {
+    if files.isEmpty, input.isEmpty { throw ValidationError("give at least one configuration file, or `-L`") }
+  }
+
   func run() throws {
-    let report = SourceFiles.check(files, with: peers)
+    let report = SourceFiles.check(files + input.files, arguments: input.arguments, with: peers)
     SourceFiles.printDiagnostics(report, format: format == .json ? .json : .text, to: .standardOutput)
     if report.exitCode != 0 { throw ExitCode(report.exitCode) }
     if format == .text, report.diagnostics.isEmpty { print("no problems found") }

@@ -13,6 +13,7 @@ struct Culvert: ParsableCommand {
       EXAMPLE
         culvert check server.yaml      look at a file before anything runs
         culvert -C server.yaml         run it (short for `culvert run -C …`)
+        culvert -L … -F …              the same in GOST's short form
         culvert path                   ask the daemon which way packets take
         culvert lab DIRECTORY          run hosts in namespaces, with proof
       """,
@@ -23,32 +24,41 @@ struct Culvert: ParsableCommand {
     defaultSubcommand: Run.self)
 
   static func main() {
-    let arguments = CommandLine.arguments.dropFirst()
-    // GOST's own spelling, which no subcommand shares.
-    if Array(arguments) == ["-V"] {
-      print(Version.text)
-      return
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    if let first = arguments.first, let (reason, code) = misunderstanding(first) { refuse(reason, code) }
+    do throws(GostWords.Refusal) {
+      var given = try GostWords(arguments)
+      if given.asksForVersion {
+        print(Version.text)
+        return
+      }
+      let programs = given.programs
+      if programs.count > 1 { Glibc.exit(Workers.run(programs)) }
+      if given.command == .run { given.words = ["run"] + (programs.first ?? []) }
+      if given.namesNothing {
+        if let file = UsualFile.find() {
+          SourceFiles.write("culvert: no -C and no -L: running \(Log.escape(file))\n", to: 2)
+          given.words += ["-C", file]
+        } else if arguments.isEmpty {
+          print(helpMessage())
+          return
+        }
+      }
+      main(given.words)
+    } catch {
+      refuse(error.reason, error.code)
     }
-    if arguments.isEmpty {
-      print(helpMessage())
-      return
-    }
-    if let first = arguments.first, let (reason, code) = misunderstanding(first) {
-      SourceFiles.write("error: \(reason)\n", to: 2)
-      Glibc.exit(code)
-    }
-    main(Array(arguments))
+  }
+
+  private static func refuse(_ reason: String, _ code: Int32) -> Never {
+    SourceFiles.write("error: \(reason)\n", to: 2)
+    Glibc.exit(code)
   }
 
   /// What a first word means that is neither a command nor an option of `run`: said in one line instead of a list of
   /// options. With the exit code: 3 is "not yet", as for files, 64 is wrong usage (sysexits.h).
   private static func misunderstanding(_ word: String) -> (reason: String, code: Int32)? {
     let shown = Log.escape(word)
-    if word.hasPrefix("-L") || word.hasPrefix("-F") {
-      return ("`\(word.prefix(2))` is not yet supported; `gost -L … -F … -O yaml` writes the file that is meant", 3)
-    }
-    let flag = word.split(separator: "=", maxSplits: 1).first.map(String.init) ?? word
-    if ["-O", "-R", "-api", "-metrics"].contains(flag) { return ("`\(flag)` of GOST is not yet supported", 3) }
     guard !word.hasPrefix("-") else { return nil }
     let names = ["help"] + configuration.subcommands.compactMap { $0.configuration.commandName }
     if names.contains(word) { return nil }

@@ -7,22 +7,28 @@ import Values
 
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "run", abstract: "Check configuration files, then run their services until SIGINT or SIGTERM.",
+    commandName: "run", abstract: "Check a configuration, then run its services until SIGINT or SIGTERM.",
     discussion: """
-      Files are GOST v3 configuration in YAML or JSON; several are merged. Nothing starts when the check finds an error.
+      The configuration is GOST v3's: files in YAML or JSON (-C), or the short
+      form (-L and -F); all that is given is merged. Nothing starts when the check
+      finds an error. A lone -- between two sets of options runs each in a process
+      of its own. More: docs/command-line.md.
 
       EXAMPLE
         culvert run -C client.yaml
         culvert run -C server.yaml --name office --log-format json
+        culvert run -L tcp://:2222/10.0.0.1:22 -F relay+tls://example.com:8443
       """)
 
-  @Option(
-    name: .customShort("C"), parsing: .upToNextOption,
-    help: ArgumentHelp("Configuration files; `-` is standard input.", valueName: "file"))
-  var files: [String] = []
+  @OptionGroup var input: ConfigurationInput
 
-  @Option(help: "Names the control socket /run/culvert/NAME.sock.")
-  var name = "culvert"
+  @Option(
+    name: .customShort("O"), parsing: .unconditional,
+    help: ArgumentHelp("Print the configuration as one file and end: yaml or json.", valueName: "format"))
+  var output: String?
+
+  @Option(help: "Names the control socket /run/culvert/NAME.sock; culvert, with the number of a worker behind it.")
+  var name: String?
 
   @Option(help: "The control socket's place, instead of /run/culvert/NAME.sock.")
   var socket: String?
@@ -42,8 +48,12 @@ struct Run: ParsableCommand {
   var noReflectionFilter = false
 
   func validate() throws {
-    if files.isEmpty {
-      throw ValidationError("give at least one configuration file: culvert run -C FILE")
+    if input.isEmpty {
+      throw ValidationError(
+        "give a configuration: -C FILE, or -L; there is no gost.yml in /etc/gost, ~/.gost or here either")
+    }
+    if let output, ConfigurationText.Format(rawValue: output) == nil {
+      throw ValidationError("`\(output)` is no format; use yaml or json")
     }
     if let logLevel, Log.Level(name: logLevel) == nil {
       throw ValidationError("`\(logLevel)` is no log level; use trace, debug, info, warn or error")
@@ -54,7 +64,9 @@ struct Run: ParsableCommand {
   }
 
   func run() throws {
-    let report = SourceFiles.check(files)
+    if let output, let format = ConfigurationText.Format(rawValue: output) { return try print(as: format) }
+    if ConfigurationInput.worker != nil { Workers.follow() }
+    let report = SourceFiles.check(input.files, arguments: input.arguments)
     SourceFiles.printDiagnostics(report, format: .text, to: .standardError)
     guard report.mayRun, let configuration = report.configuration else { throw ExitCode(max(1, report.exitCode)) }
     let log: Log
@@ -64,6 +76,7 @@ struct Run: ParsableCommand {
       SourceFiles.write("error: the log cannot be written: \(error)\n", to: 2)
       throw ExitCode(1)
     }
+    warnOfEnvironment(log)
     let loop: EventLoop
     let signals: SignalWatch
     do throws(SystemError) {
@@ -82,7 +95,7 @@ struct Run: ParsableCommand {
     }
     var options = Daemon.Options()
     options.filtersReflection = !noReflectionFilter
-    options.name = name
+    options.name = name ?? (ConfigurationInput.worker.map { "culvert-\($0)" } ?? "culvert")
     options.controlSocket = socket ?? getenv("CULVERT_SOCKET").map { String(cString: $0) }
     let daemon = Daemon(loop: loop, log: log, options: options)
     do throws(StartFailure) {
@@ -96,8 +109,31 @@ struct Run: ParsableCommand {
     log.info("ended")
   }
 
+  /// `-O`: the text alone on standard output, what was found on the other one.
+  private func print(as format: ConfigurationText.Format) throws {
+    let (text, report) = SourceFiles.text(input, as: format)
+    SourceFiles.printDiagnostics(report, format: .text, to: .standardError)
+    guard let text else { throw ExitCode(max(1, report.exitCode)) }
+    SourceFiles.write(text, to: 1)
+  }
+
+  /// GOST's variables that ask for what is not there yet.
+  private func warnOfEnvironment(_ log: Log) {
+    for name in ["GOST_API", "GOST_METRICS", "GOST_PROFILING"] where Self.variable(name) != nil {
+      log.warn("\(name) is set, and Culvert does not have that yet: ignored")
+    }
+    if let level = Self.variable("GOST_LOGGER_LEVEL"), Log.Level(name: level) == nil {
+      log.warn("GOST_LOGGER_LEVEL is no log level: ignored", ["value": level])
+    }
+  }
+
+  private static func variable(_ name: String) -> String? {
+    getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+  }
+
   private func makeLog(_ block: LogConfiguration?) throws(SystemError) -> Log {
     var level = block?.level.flatMap { Log.Level(name: $0.rawValue) } ?? .info
+    if let chosen = Self.variable("GOST_LOGGER_LEVEL").flatMap({ Log.Level(name: $0) }) { level = chosen }
     if debug == 1 { level = .debug }
     if debug > 1 { level = .trace }
     if let logLevel, let chosen = Log.Level(name: logLevel) { level = chosen }

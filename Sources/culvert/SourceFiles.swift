@@ -8,17 +8,48 @@ enum SourceFiles {
   enum Destination { case standardOutput, standardError }
 
   /// Reads and checks; files that cannot be opened are diagnostics like any other.
-  static func check(_ names: [String], with peers: [String] = []) -> CheckReport {
+  static func check(
+    _ names: [String], arguments: CommandLineArguments = CommandLineArguments(), with peers: [String] = []
+  ) -> CheckReport {
     var unreadable: [Diagnostic] = []
-    let own = names.compactMap { read($0, &unreadable) }
-    let others = peers.compactMap { read($0, &unreadable) }
+    let own = read(names, &unreadable)
+    let others = read(peers, &unreadable)
     guard unreadable.isEmpty else {
       return CheckReport(configuration: nil, diagnostics: unreadable, sources: SourceMap())
     }
-    return Checker.check(own, with: others)
+    return Checker.check(own, arguments: arguments, with: others)
   }
 
-  private static func read(_ name: String, _ unreadable: inout [Diagnostic]) -> Checker.File? {
+  /// The configuration as one text, with what was found on the way.
+  static func text(
+    _ input: ConfigurationInput, as format: ConfigurationText.Format
+  ) -> (text: String?, report: CheckReport) {
+    var unreadable: [Diagnostic] = []
+    let files = read(input.files, &unreadable)
+    guard unreadable.isEmpty else {
+      return (nil, CheckReport(configuration: nil, diagnostics: unreadable, sources: SourceMap()))
+    }
+    return ConfigurationText.render(sources: files, arguments: input.arguments, as: format)
+  }
+
+  private static func read(_ names: [String], _ unreadable: inout [Diagnostic]) -> [Checker.File] {
+    names.enumerated().compactMap { read($1, place: $0 + 1, &unreadable) }
+  }
+
+  /// A file, `-`, an address or JSON in place.
+  private static func read(_ name: String, place: Int, _ unreadable: inout [Diagnostic]) -> Checker.File? {
+    if name.hasPrefix("{") { return ("-C #\(place)", Array(name.utf8)) }
+    if ["http://", "https://"].contains(where: { name.lowercased().hasPrefix($0) }) {
+      let shown = HTTPFetch.shown(name)
+      do throws(HTTPFetch.Failure) {
+        return (shown, try HTTPFetch.get(name))
+      } catch {
+        var finding = ConfigurationLoader.unreadable(name: shown, reason: error.reason)
+        if error.isNotYet { finding.severity = .notYet }
+        unreadable.append(finding)
+        return nil
+      }
+    }
     do throws(SystemError) {
       if name == "-" { return ("<stdin>", try FileReading.readAll(0, name: "standard input")) }
       return (name, try FileReading.read(name))

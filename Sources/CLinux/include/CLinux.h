@@ -134,6 +134,11 @@ int culvert_unix_connect(const char *path);
 
 // MARK: processes
 
+/// Starts a program, found along PATH unless there is a slash in its path, with a list of arguments that ends with NULL
+/// and no signal blocked; its number, or -1 with errno.
+pid_t culvert_start_program(const char *path, char *const arguments[]);
+/// Has the kernel send this process a signal when the thread that started it ends.
+int culvert_die_with_parent(int signal);
 /// Runs a program, found along PATH, with a list of arguments that ends with NULL, and waits for it; -1 with errno, else
 /// the wait status.
 int culvert_run_program(char *const arguments[]);

@@ -1,0 +1,35 @@
+import ArgumentParser
+import Configuration
+import Glibc
+import LinuxIO
+
+/// Where a configuration comes from: `-C`, `-L` and `-F`, for the commands that take one.
+struct ConfigurationInput: ParsableArguments {
+  @Option(
+    name: .customShort("C"), parsing: .upToNextOption,
+    help: ArgumentHelp(
+      "Configuration: a file, an http:// address, JSON in place that begins with `{`, or `-` for standard input.",
+      valueName: "file"))
+  var files: [String] = []
+
+  @Option(
+    name: .customShort("L"), parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
+      "A service: handler+listener://user:password@:port/target?key=value; may be repeated.", valueName: "address"))
+  var services: [String] = []
+
+  @Option(
+    name: .customShort("F"), parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
+      "The next hop on the way out: connector+dialer://user:password@host:port?key=value.", valueName: "address"))
+  var nodes: [String] = []
+
+  var arguments: CommandLineArguments {
+    CommandLineArguments(services: services, nodes: nodes, worker: Self.worker)
+  }
+
+  /// The number of this process among the workers of one command line.
+  static var worker: String? { getenv("_GOST_ID").map { String(cString: $0) } }
+
+  var isEmpty: Bool { files.isEmpty && services.isEmpty && nodes.isEmpty }
+}
