@@ -129,6 +129,7 @@ private func text(_ line: String, as format: ConfigurationText.Format) -> String
       "-L tcp://:84?listener.keepalvie=1", .unknownKey, "1:11 listener.keepalvie", "tcp://:84?listener.keepalive=1"),
     Case("-L relay://:84?bypss=10.0.0.0/8", .unknownKey, "1:13 bypss", "relay://:84?bypass=10.0.0.0/8"),
     Case("-L relay://:84?dialer.keepalive=1", .unknownKey, "1:13 dialer.keepalive"),
+    Case("-L tls://:1?handler.keepalive=1&listener.keepalive=x&keepalive=1", .wrongType, "1:49 x"),
     Case("-L relay+tls://:84?nodelay=true&nodelay=false", .duplicateKey, "1:30 nodelay"),
     Case("-L https://:443?cert=a&tls.certFile=b&key=c", .duplicateKey, "1:14 cert"),
     Case("-L relay+tls://:84?nodelay", .keyWithoutEffect, "1:17 nodelay"),
@@ -216,8 +217,14 @@ private func text(_ line: String, as format: ConfigurationText.Format) -> String
   private let file = (
     name: "a.yaml",
     bytes: Array(
-      "services:\n- name: web\n  addr: 127.0.0.1:8\n  handler: {type: http}\n  listener: {type: tcp}\nlog: {level: warn}\n"
-        .utf8)
+      """
+      services:
+      - name: web
+        addr: 127.0.0.1:80
+        handler: {type: http}
+        listener: {type: tcp}
+      log: {level: warn}
+      """.utf8)
   )
 
   @Test("A file and arguments are one configuration, the arguments behind the file")

@@ -9,6 +9,8 @@
 public enum FuzzTarget: String, CaseIterable, Sendable {
   /// Configuration files: the loader, the checker with other ends, and what is printed.
   case yaml
+  /// Arguments of `-L` and `-F`: what they expand to, what is said of them, and the long form that is printed.
+  case arguments
   /// Relay requests, responses and datagrams on a stream, in any split.
   case relay
   /// GOST's TUN handshake, the client's machine and the server's table.
@@ -36,6 +38,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     var marks = Marks()
     switch self {
     case .yaml: try fuzzYAML(bytes, &marks)
+    case .arguments: try fuzzArguments(bytes, &marks)
     case .relay: try fuzzRelay(bytes, &marks)
     case .tun: try fuzzTun(bytes, &marks)
     case .icmp: try fuzzICMP(bytes, &marks)
@@ -60,6 +63,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   public var places: [String] {
     switch self {
     case .yaml: YAMLPlace.allCases.map { "\($0)" }
+    case .arguments: ArgumentsPlace.allCases.map { "\($0)" }
     case .relay: RelayPlace.allCases.map { "\($0)" }
     case .tun: TunPlace.allCases.map { "\($0)" }
     case .icmp: ICMPPlace.allCases.map { "\($0)" }

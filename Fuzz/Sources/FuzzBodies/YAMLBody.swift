@@ -46,7 +46,7 @@ func fuzzYAML(_ bytes: UnsafeRawBufferPointer, _ marks: inout Marks) throws(Brea
   try checkFixes(report, name, own, peers, &marks)
 }
 
-private func checkSpans(_ report: CheckReport) throws(Breach) {
+func checkSpans(_ report: CheckReport) throws(Breach) {
   for diagnostic in report.diagnostics {
     let spans =
       [diagnostic.primary?.span].compactMap { $0 } + diagnostic.secondary.map(\.span)
@@ -59,7 +59,7 @@ private func checkSpans(_ report: CheckReport) throws(Breach) {
   }
 }
 
-private func checkPrinting(_ report: CheckReport) throws(Breach) -> (terminal: String, json: String) {
+func checkPrinting(_ report: CheckReport) throws(Breach) -> (terminal: String, json: String) {
   let terminal = DiagnosticRenderer(sources: report.sources, width: 60).render(report.diagnostics)
   let json = DiagnosticJSON.render(report.diagnostics, sources: report.sources)
   // No C0 or C1 control but the line end: a file must not be able to speak to the terminal.
@@ -107,21 +107,22 @@ private func isOneObject(_ json: String) -> Bool {
 }
 
 /// The text of a password that stands nowhere else in the files is nowhere in what is printed.
-private func checkSecrets(
-  _ report: CheckReport, _ text: (terminal: String, json: String), _ marks: inout Marks
+func checkSecrets(
+  _ report: CheckReport, _ text: (terminal: String, json: String), _ marks: inout Marks,
+  _ place: some RawRepresentable<Int> = YAMLPlace.concealed
 ) throws(Breach) {
   let secrets = report.configuration.map(secrets) ?? []
   let files = report.sources.files.map { String(decoding: $0.bytes, as: UTF8.self) }
   for secret in secrets.map({ $0.reveal() }) where secret.utf8.count >= 10 && !secret.contains("\n") {
     guard files.reduce(0, { $0 + $1.ranges(of: secret).count }) == 1 else { continue }
-    marks.reach(YAMLPlace.concealed)
+    marks.reach(place)
     try check(!text.terminal.contains(secret) && !text.json.contains(secret), "the secret `\(secret)` is printed")
     try check(!"\(String(describing: report.configuration))".contains(secret), "the model prints `\(secret)`")
   }
 }
 
 /// All secrets of a configuration, found by walking through it: `Secret` shows nothing of itself to a mirror.
-private func secrets(_ value: Any) -> [Secret] {
+func secrets(_ value: Any) -> [Secret] {
   if let secret = value as? Secret { return [secret] }
   return Mirror(reflecting: value).children.flatMap { secrets($0.value) }
 }

@@ -4,8 +4,8 @@ import Values
 ///
 /// It is cut as GOST cuts it, which is not quite RFC 3986: the host is everything up to the first `/` or `?`, with port
 /// ranges and comma lists inside; the user ends at the last `@`; the path stays escaped; and in the query `+` is a
-/// space. Where GOST drops something in silence (a fragment behind `#`, a pair with `;`, an escape that is none), here is
-/// an error, because what was dropped is now and then a password.
+/// space. Where GOST drops something in silence (a fragment behind `#`, a pair with `;`, an escape that is none), here
+/// is an error, because what was dropped is now and then a password.
 struct ArgumentURL: Sendable {
   struct Pair: Sendable {
     let key: ArgumentText

@@ -36,7 +36,7 @@ struct NodeExpansion {
         QueryKeys.Place(.connector, parts.first.value), QueryKeys.Place(.dialer, parts.second.value),
         QueryKeys.Place("node", PartCatalog.nodeKeys), QueryKeys.Place("hop", PartCatalog.hopKeys),
       ], at: span, parts: "\(parts.first.value)+\(parts.second.value)")
-    for entry in metadata["hop"]?.entries ?? [] { hopMetadata.set(entry.name, entry.value, key: entry.key.span) }
+    hopMetadata.add(metadata["hop"])
 
     // SSH sends credentials before there is anything to ask for.
     let isSSH = ["ssh", "sshd"].contains(parts.second.value)

@@ -97,11 +97,12 @@ struct QueryKeys {
   /// Gives every key that is left to the places that know it: their metadata, by the name of the place.
   mutating func distribute(among places: [Place], at span: SourceSpan, parts: String) -> [String: Tree] {
     var trees: [String: Tree] = [:]
-    for key in keys {
+    // What is meant for one place goes first: it is in force there.
+    let parted = keys.map { (key: $0, place: Self.prefix(of: $0, among: places)) }
+    for (key, (only, name)) in parted.filter({ $0.place.0 != nil }) + parted.filter({ $0.place.0 == nil }) {
       if report.isFull { break }
-      let (only, name) = Self.prefix(of: key, among: places)
       let candidates = only.map { [$0] } ?? places
-      for place in targets(of: name, among: candidates) {
+      for place in targets(of: name, among: candidates) where trees[place.name]?.has(name) != true {
         trees[place.name, default: Tree.gathered(in: span)].set(
           name, Tree.text(key.located), key: key.name.span)
       }

@@ -3,8 +3,8 @@ import PartDescriptors
 /// What a scheme names: the handler and the listener of a service, or the connector and the dialer of a node.
 ///
 /// `a+b` names both; one name alone names whichever it is the name of, and the other one is the usual one. GOST takes
-/// its defaults for a name that it does not know, so that a misspelt scheme is another protocol without a word; here it is
-/// an error.
+/// its defaults for a name that it does not know, so that a misspelt scheme is another protocol without a word; here it
+/// is an error.
 struct SchemeParts {
   var first: Located<String>
   var second: Located<String>

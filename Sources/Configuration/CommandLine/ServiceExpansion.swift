@@ -124,9 +124,7 @@ struct ServiceExpansion {
           QueryKeys.Place(.handler, parts.first.value), QueryKeys.Place(.listener, parts.second.value),
           QueryKeys.Place("service", PartCatalog.serviceKeys),
         ], at: span, parts: "\(parts.first.value)+\(parts.second.value)")
-      for entry in metadata["service"]?.entries ?? [] {
-        service.set(entry.name, entry.value, key: entry.key.span)
-      }
+      service.add(metadata["service"])
       metadata["service"] = service
       self.metadata = metadata
     }

@@ -24,6 +24,12 @@ struct Tree {
 
   var node: YAMLNode { YAMLNode(content: .mapping(entries), span: span) }
 
+  /// Whether a key is set, in any case of letters.
+  func has(_ name: String) -> Bool {
+    let name = name.lowercased()
+    return entries.contains { $0.name.lowercased() == name }
+  }
+
   /// Sets a key. `key` is where it was written; a key that nobody wrote has the place of its value.
   mutating func set(_ name: String, _ value: YAMLNode?, key: SourceSpan? = nil) {
     guard let value else { return }
@@ -45,6 +51,11 @@ struct Tree {
     guard let first = list.first else { return }
     let span = list.dropFirst().reduce(first.span) { $0.joined(with: $1.span) }
     set(name, YAMLNode(content: .sequence(list), span: span), key: key)
+  }
+
+  /// The entries of another that this one does not have.
+  mutating func add(_ other: Tree?) {
+    for entry in other?.entries ?? [] where !has(entry.name) { set(entry.name, entry.value, key: entry.key.span) }
   }
 
   static func text(_ value: Located<String>) -> YAMLNode {
