@@ -2,15 +2,15 @@
 
   streams.py serve PORT NAME ADDRESS...
       On each address: PORT exchanges (the client says "SIZE SEED" first, both send SIZE bytes at once, then the server
-      says the digest of what came), PORT+1 speaks first ("hello NAME CLIENT PORT"), then repeats each line, and
-      PORT/udp sends each datagram back. Prints "ready".
+      says the digest of what came), PORT+1 speaks first ("hello NAME CLIENT PORT"), then repeats each line, PORT+2
+      never reads, and PORT/udp sends each datagram back. Prints "ready".
 
   streams.py check [OPTION]... FORWARD...
       FORWARD is NAME=EXCHANGE[,GREETING], each HOST:PORT of a forward to the two ports above. Each gets one exchange of
       a MiB, many connections at once, and a greeting that comes before the client speaks. Prints "NAME good", or "NAME
       bad: " and why, for each, and "all good" at the end. A digest that differs is never forgiven; a connection that is
       refused at the beginning is tried again until --patience is over, because a forward may still be building.
-        --size BYTES (1 MiB)   --many COUNT (50)   --patience SECONDS (10)   --limit SECONDS (30) for each part
+        --size BYTES (1 MiB)   --many COUNT (50)   --patience SECONDS (5)   --limit SECONDS (30) for each part
 
   streams.py greet HOST:PORT COUNT
       COUNT connections, one after the other, to a port that speaks first. Prints who answered, one a line.
@@ -18,6 +18,10 @@
   streams.py hold HOST:PORT [SECONDS]
       One connection to a port that speaks first, kept open (30 s). Prints what the server said, and "ended" when it
       ends before that.
+
+  streams.py abandon HOST:PORT COUNT SIZE
+      COUNT connections, one after the other, to a port that never reads: each sends up to SIZE bytes, waits until
+      nothing more leaves, and is reset.
 
   streams.py datagrams HOST:PORT SOURCES SIZE...
       From each of SOURCES sockets one datagram of each size to a port that sends them back. Prints "all came back", or
@@ -27,6 +31,7 @@ import asyncio
 import hashlib
 import random
 import socket
+import struct
 import sys
 
 
@@ -79,6 +84,12 @@ async def exchange(reader, writer):
     writer.close()
 
 
+async def never_read(reader, writer):
+    # asyncio reads by itself as long as nobody holds it back.
+    writer.transport.pause_reading()
+    await asyncio.sleep(3600)
+
+
 async def serve(port, name, *addresses):
     async def greet(reader, writer):
         try:
@@ -102,6 +113,7 @@ async def serve(port, name, *addresses):
     for address in addresses:
         await asyncio.start_server(exchange, address, port, backlog=1024)
         await asyncio.start_server(greet, address, port + 1, backlog=1024)
+        await asyncio.start_server(never_read, address, port + 2, backlog=1024)
         # asyncio's own datagrams cannot be empty.
         plain = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         plain.setblocking(False)
@@ -193,22 +205,30 @@ async def until_first_success(what, patience):
     while True:
         try:
             return await what()
-        except (OSError, Wrong):
+        except (OSError, Wrong, asyncio.TimeoutError):
             if asyncio.get_running_loop().time() > end:
                 raise
             await asyncio.sleep(0.1)
 
 
 async def check(*words):
-    settings, forwards = options(words, size=1 << 20, many=50, patience=10.0, limit=30.0)
-    bad = 0
-    for forward in forwards:
-        name, places = forward.split("=")
-        places = [endpoint(place) for place in places.split(",")]
+    settings, forwards = options(words, size=1 << 20, many=50, patience=5.0, limit=30.0)
+    # Few at a time: what is slow here is this program.
+    turns = asyncio.Semaphore(4)
+    bad = sum(await asyncio.gather(*(judge(forward, settings, turns) for forward in forwards)))
+    print(f"{bad} bad" if bad else "all good", flush=True)
+
+
+async def judge(forward, settings, turns):
+    """Whether a forward is bad."""
+    name, places = forward.split("=")
+    places = [endpoint(place) for place in places.split(",")]
+    async with turns:
         part = "first contact"
         try:
             limit = settings["limit"]
-            await until_first_success(lambda: one_exchange(places[0], 1, name), settings["patience"])
+            await until_first_success(
+                lambda: asyncio.wait_for(one_exchange(places[0], 1, name), settings["patience"]), settings["patience"])
             part = "one exchange"
             await asyncio.wait_for(one_exchange(places[0], settings["size"], name), limit)
             part = "many at once"
@@ -217,10 +237,10 @@ async def check(*words):
                 part = "greeting"
                 await asyncio.wait_for(greeting(places[1]), limit)
             print(name, "good", flush=True)
+            return False
         except (OSError, Wrong, asyncio.TimeoutError) as error:
-            bad += 1
             print(f"{name} bad: {part}: {type(error).__name__} {error}", flush=True)
-    print(f"{bad} bad" if bad else "all good", flush=True)
+            return True
 
 
 async def greet(place, count):
@@ -241,23 +261,40 @@ async def hold(place, seconds=30):
         writer.close()
 
 
+def abandon(place, count, size):
+    host, port = endpoint(place)
+    body = bytes(int(size))
+    for _ in range(int(count)):
+        stream = socket.create_connection((host, port), 5)
+        stream.settimeout(0.03)
+        try:
+            stream.sendall(body)
+        except OSError:
+            pass
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.close()
+    print("abandoned", flush=True)
+
+
 def datagrams(place, sources, *sizes):
     host, port = endpoint(place)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sockets = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(int(sources))]
     missing = []
     for size in map(int, sizes):
-        sent = []
-        for number, source in enumerate(sockets):
-            source.settimeout(3)
-            sent.append(content(f"{number}/{size}", size))
-            source.sendto(sent[-1], (host, port))
-        for number, source in enumerate(sockets):
-            try:
-                while (came := source.recv(70000)) != sent[number]:
-                    missing.append(f"source {number} got {len(came)} other bytes for its {size}")
-            except OSError as error:
-                missing.append(f"source {number} of {size} bytes: {error}")
+        # All at once, as long as sockets of the usual size hold that much.
+        for group in [sockets] if size < 10_000 else [[source] for source in sockets]:
+            sent = []
+            for number, source in enumerate(group):
+                source.settimeout(3)
+                sent.append(content(f"{number}/{size}", size))
+                source.sendto(sent[-1], (host, port))
+            for number, source in enumerate(group):
+                try:
+                    while (came := source.recv(70000)) != sent[number]:
+                        missing.append(f"source {number} got {len(came)} other bytes for its {size}")
+                except OSError as error:
+                    missing.append(f"source {number} of {size} bytes: {error}")
     print("\n".join(missing) or "all came back", flush=True)
 
 
@@ -265,5 +302,7 @@ if __name__ == "__main__":
     verb, words = sys.argv[1], sys.argv[2:]
     if verb == "datagrams":
         datagrams(*words)
+    elif verb == "abandon":
+        abandon(*words)
     else:
         asyncio.run({"serve": serve, "check": check, "greet": greet, "hold": hold}[verb](*words))
