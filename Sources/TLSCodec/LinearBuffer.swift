@@ -1,16 +1,17 @@
 /// Bytes between a producer and a consumer, in one contiguous piece so that either end can be a system call.
 ///
-/// The owner bounds what goes in; the buffer itself only grows, and keeps its memory when it runs empty: a busy session
-/// would otherwise ask the kernel for fresh pages with every flight. Most sessions are idle most of the time, so the
-/// owner calls `trim` when one has been quiet for a while.
+/// The owner bounds what goes in. Small memory is given back as soon as it is empty, as the allocator has such pieces at
+/// hand; large memory stays, because a busy session would ask the kernel for fresh pages with every flight. Most sessions
+/// are idle most of the time, so the owner calls `trim` when one has been quiet for a while.
 struct LinearBuffer: ~Copyable {
   private var base: UnsafeMutableRawPointer?
   private var capacity = 0
   private var head = 0
   private var tail = 0
 
-  /// What an idle buffer may hold, in bytes.
-  static let keptCapacity = 4096
+  /// Memory up to this size is given back as soon as it is empty, in bytes.
+  static let smallCapacity = 4096
+  private static let leastCapacity = 512
 
   init() {}
 
@@ -29,14 +30,15 @@ struct LinearBuffer: ~Copyable {
     guard head == tail else { return }
     head = 0
     tail = 0
+    if !isRoomy { trim() }
   }
 
-  /// Whether `trim` would give memory back, now or once the buffer is empty.
-  var isRoomy: Bool { capacity > Self.keptCapacity }
+  /// Whether the buffer keeps memory that `trim` would give back, now or once it is empty.
+  var isRoomy: Bool { capacity > Self.smallCapacity }
 
   /// Gives back the memory of an empty buffer.
   mutating func trim() {
-    guard head == tail, isRoomy else { return }
+    guard head == tail else { return }
     base?.deallocate()
     base = nil
     capacity = 0
@@ -64,7 +66,7 @@ struct LinearBuffer: ~Copyable {
     if let base, capacity &- used >= minimum, head >= used {
       base.copyMemory(from: base + head, byteCount: used)
     } else {
-      let size = max(Self.keptCapacity, (used + minimum).nextPowerOf2)
+      let size = max(Self.leastCapacity, (used + minimum).nextPowerOf2)
       let grown = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
       if let base {
         grown.copyMemory(from: base + head, byteCount: used)

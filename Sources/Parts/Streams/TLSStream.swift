@@ -3,6 +3,10 @@ import TLSCodec
 import Values
 
 /// TLS over a stream, itself a stream: the codec between the two.
+///
+/// Once the handshake is over, bytes are read from below only when the owner reads, a few records at a time, and opened
+/// at once: they are still in the processor's cache then, the other end goes on sending meanwhile, and nothing piles up
+/// for an owner that does not read.
 public final class TLSStream: ByteStream, ByteStreamObserver {
   private let loop: EventLoop
   private let below: any ByteStream
@@ -14,6 +18,8 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
   private var finishing = false
   private var trimTimer: LoopTimer?
   private var wasUsed = false
+  /// What the next read from below asks for.
+  private var readSize = TLSStream.smallRead
   public weak var observer: (any ByteStreamObserver)?
 
   /// Starts the handshake, as client or server as the credentials are. `completion` is called once, from the loop.
@@ -35,6 +41,10 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
 
   /// A session that was quiet for this long gives its buffers back.
   private static let quiet = TimeSpan.seconds(1)
+  /// Enough for a handshake's flight or a small message, whose memory is given back at once.
+  private static let smallRead = 4096
+  /// With the beginning of a record before it this fills a buffer of 64 KiB.
+  private static let largeRead = 44 * 1024
 
   public var layers: [Layer] { below.layers + (session.facts.map { [.tls($0)] } ?? []) }
   public var receipt: Receipt { below.receipt }
@@ -74,13 +84,13 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
 
   public func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { fail(failure) }
 
-  /// Takes what is there from below, lets the handshake go on, tells the observer.
+  /// Lets the handshake go on with what is there below, or tells the observer of it.
   private func pump() {
     guard !isClosed else { return }
-    readBelow()
-    noteUse()
-    flush()
     if let completion = handshakeDone {
+      readHandshake()
+      noteUse()
+      flush()
       switch session.state {
       case .handshake:
         guard belowEnded else { return }
@@ -106,25 +116,34 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
     observer?.streamReadable(self)
   }
 
-  private func readBelow() {
-    for _ in 0..<16 {
-      let space = session.inputSpace()
-      guard space.count > 0 else { return }
-      switch below.read(into: space) {
-      case .bytes(let count): session.inputFilled(count)
-      case .blocked: return
-      case .end:
-        if !belowEnded {
-          belowEnded = true
-          session.receiveEnd()
-        }
-        return
+  private func readHandshake() {
+    while session.state == .handshake {
+      switch readBelow() {
+      case .bytes: continue
+      case .blocked, .end: return
       case .failed(let failure):
         fail(failure)
         return
       }
     }
-    below.readLater()
+  }
+
+  /// Reads once from below into the session.
+  private func readBelow() -> StreamRead {
+    guard !belowEnded else { return .end }
+    let space = session.inputSpace(readSize)
+    guard space.count > 0 else { return .blocked }
+    let read = below.read(into: space)
+    switch read {
+    case .bytes(let count):
+      session.inputFilled(count)
+      readSize = count == space.count ? Self.largeRead : Self.smallRead
+    case .end:
+      belowEnded = true
+      session.receiveEnd()
+    case .blocked, .failed: break
+    }
+    return read
   }
 
   private func flush() {
@@ -151,21 +170,20 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
 
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> StreamRead {
     guard !isClosed else { return .failed(TransportFailure(.local, "closed")) }
+    defer { noteUse() }
     while true {
-      switch session.read(into: buffer) {
+      let result = session.read(into: buffer)
+      // An answer to a key update, or an alert.
+      if !session.pendingOutput.isEmpty { flush() }
+      switch result {
       case .bytes(let count): return .bytes(count)
       case .end: return .end
       case .failed(let error): return .failed(TransportFailure(error))
       case .wouldBlock:
-        // Below may hold more than the session had room for.
-        let space = session.inputSpace()
-        guard space.count > 0, !belowEnded else { return .blocked }
-        switch below.read(into: space) {
-        case .bytes(let count): session.inputFilled(count)
+        guard !belowEnded else { return .blocked }
+        switch readBelow() {
+        case .bytes, .end: continue
         case .blocked: return .blocked
-        case .end:
-          belowEnded = true
-          session.receiveEnd()
         case .failed(let failure): return .failed(failure)
         }
       }
@@ -208,6 +226,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
       if !output.isEmpty { _ = below.write(output) }
     }
     isClosed = true
+    handshakeDone = nil
     trimTimer?.cancel()
     below.observer = nil
     let rest = session.pendingOutput
