@@ -19,6 +19,11 @@ public protocol Dialer: AnyObject {
   /// Drops what is shared and may be dead, so that the next connection starts anew.
   func reset()
 
+  /// The node owes an answer to a request that was made at that time. What is shared may be dead, or the request was the
+  /// node's trouble alone: the next connection starts anew where nothing shows that what is shared lives, and nobody
+  /// else's connection ends on a suspicion.
+  func suspect(since: Instant)
+
   /// Ends everything; no completion is called afterwards.
   func close()
 
@@ -27,6 +32,11 @@ public protocol Dialer: AnyObject {
 
   /// What the other end said of a failure on a stream, in words; `nil` where it said nothing or is no Culvert.
   func reportedFailure(of stream: any ByteStream) -> String?
+}
+
+extension Dialer {
+  /// Where nothing is shared.
+  public func suspect(since: Instant) { reset() }
 }
 
 /// Opens a stream to an address through what comes before.

@@ -12,6 +12,8 @@ public final class MuxDialer: Dialer {
   private let below: StreamDialer
   private let settings: SmuxSettings
   private var session: MuxSession?
+  /// Of the session, because one that is left to its streams may outlive its successor's beginning.
+  private var number = 0
   private var isConnecting = false
   private var waiting: [(Result<any ByteStream, TransportFailure>) -> Void] = []
   private var isClosed = false
@@ -44,10 +46,13 @@ public final class MuxDialer: Dialer {
         stream.close()
         return
       }
-      let session = MuxSession(
+      number += 1
+      let own = number
+      session = MuxSession(
         loop: loop, below: stream, side: .client, settings: settings, accept: nil,
-        closed: { [weak self] _ in self?.session = nil })
-      self.session = session
+        closed: { [weak self] _ in
+          if let self, self.number == own { self.session = nil }
+        })
       serve()
     }
   }
@@ -82,6 +87,9 @@ public final class MuxDialer: Dialer {
     session?.close()
     session = nil
   }
+
+  /// The session's streams keep it until the last of them ends; whether it lives is smux's own pings' business.
+  public func suspect(since: Instant) { session = nil }
 
   public func close() {
     isClosed = true

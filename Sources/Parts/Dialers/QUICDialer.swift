@@ -191,6 +191,13 @@ public final class QUICDialer: Dialer {
     endClient()
   }
 
+  /// A node that lives has acknowledged the request, whatever becomes of it.
+  public func suspect(since: Instant) {
+    guard !isConnecting, let client, client.session.receipt.at < since else { return }
+    client.session.failStreams(TransportFailure(.lost, "the node \(target.name) has not been heard for a while"))
+    endClient()
+  }
+
   public func close() {
     isClosed = true
     isConnecting = false

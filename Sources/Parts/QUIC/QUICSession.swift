@@ -133,6 +133,13 @@ final class QUICSession {
   func notice(for stream: Int64) -> String? { link?.notices[stream] }
 
   /// Says goodbye if that is still possible, and tells nobody here.
+  /// Ends all streams for their owners, each in a turn of the loop of its own.
+  func failStreams(_ failure: TransportFailure) {
+    for stream in streams.values {
+      loop.later { stream.observer?.streamFailed(stream, failure) }
+    }
+  }
+
   func close(reason: String = "") {
     connected = nil
     streamArrived = nil

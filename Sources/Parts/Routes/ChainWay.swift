@@ -115,10 +115,13 @@ public final class ChainWay: Way {
     var transports: [(any ByteStream)?] = []
     /// The stage at which the present attempt failed.
     var failedStage: Int?
+    /// When the present attempt began.
+    var since: Instant
 
-    init(target: HostPort?, client: Endpoint?, hops: Int) {
+    init(target: HostPort?, client: Endpoint?, hops: Int, at now: Instant) {
       self.target = target
       self.client = client
+      since = now
       tried = Array(repeating: [], count: hops)
       picked = Array(repeating: -1, count: hops)
     }
@@ -152,6 +155,7 @@ public final class ChainWay: Way {
     }
     opening.transports = Array(repeating: nil, count: stages.count)
     opening.failedStage = nil
+    opening.since = loop.now
     transport(opening, stages, last) { [weak self] result in
       guard let self, !self.isClosed else {
         if case .success(let stream) = result { stream.close() }
@@ -192,7 +196,7 @@ public final class ChainWay: Way {
   private func failed(_ opening: Opening, _ stages: [Stage], _ stage: Int, _ failure: TransportFailure) {
     let place = stages[stage]
     place.hop.selector.failed(place.index, at: loop.now)
-    place.dialer.reset()
+    place.dialer.suspect(since: opening.since)
     for (number, hop) in hops.enumerated() where hop === place.hop { opening.tried[number].insert(place.index) }
   }
 
@@ -240,7 +244,7 @@ public final class ChainWay: Way {
     to target: HostPort, for client: Endpoint?,
     _ completion: @escaping (Result<RoutedStream, TransportFailure>) -> Void
   ) {
-    let opening = Opening(target: target, client: client, hops: hops.count)
+    let opening = Opening(target: target, client: client, hops: hops.count, at: loop.now)
     attempt(
       opening, direct: { [direct] done in direct.openStream(to: target, for: client, done) },
       use: { trail, stream, done in
@@ -254,7 +258,7 @@ public final class ChainWay: Way {
     to target: HostPort, for client: Endpoint?,
     _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void
   ) {
-    let opening = Opening(target: target, client: client, hops: hops.count)
+    let opening = Opening(target: target, client: client, hops: hops.count, at: loop.now)
     // Nothing is spoken to such nodes, so their transport's own datagrams are the target's.
     if isPlain, case .stages(let stages) = pick(opening), let only = stages.first {
       only.dialer.openDatagrams(completion)
@@ -272,7 +276,7 @@ public final class ChainWay: Way {
     for client: Endpoint?,
     _ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void
   ) {
-    let opening = Opening(target: nil, client: client, hops: hops.count)
+    let opening = Opening(target: nil, client: client, hops: hops.count, at: loop.now)
     let loop = loop
     attempt(
       opening, direct: { [direct] done in direct.openAssociation(for: client, done) },
@@ -284,7 +288,7 @@ public final class ChainWay: Way {
     _ network: BindNetwork, at address: HostPort,
     _ completion: @escaping (Result<any RemoteListener, TransportFailure>) -> Void
   ) {
-    let opening = Opening(target: nil, client: nil, hops: hops.count)
+    let opening = Opening(target: nil, client: nil, hops: hops.count, at: loop.now)
     let loop = loop
     attempt(
       opening, direct: { [direct] done in direct.bind(network, at: address, done) },
