@@ -65,8 +65,10 @@ public final class Daemon {
     default: break
     }
     switch service.listener.type.value.lowercased() {
-    case "rtcp", "rudp": return try RemoteService(service, of: configuration, context: context)
-    case "udp": return try DatagramService(service, of: configuration, context: context)
+    case "rtcp" where configuration.listenerChain(of: service) != nil,
+      "rudp" where configuration.listenerChain(of: service) != nil:
+      return try RemoteService(service, of: configuration, context: context)
+    case "udp", "rudp": return try DatagramService(service, of: configuration, context: context)
     default: return try StreamService(service, of: configuration, context: context)
     }
   }

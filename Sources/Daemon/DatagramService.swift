@@ -3,7 +3,7 @@ import LinuxIO
 import Parts
 import Values
 
-/// A service whose clients send datagrams: the listener `udp` with the handler `udp` or `forward`.
+/// A service whose clients send datagrams: the listener `udp`, or `rudp` without a chain, with a forward.
 final class DatagramService: RunningService {
   let name: String
   let summary: String
@@ -20,7 +20,7 @@ final class DatagramService: RunningService {
     name = configuration.name.value
     self.configuration = configuration
     log = context.log.named(name)
-    summary = "\(configuration.handler.type.value.lowercased()) over udp"
+    summary = "\(configuration.handler.type.value.lowercased()) over \(configuration.listener.type.value.lowercased())"
     do throws(StartReason) {
       handler = try HandlerBuilding(context: context, configuration: whole, log: log).datagramForward(
         for: configuration)
@@ -81,19 +81,11 @@ func sessionLimits(_ metadata: Metadata) -> DatagramSessionLimits {
 extension HandlerBuilding {
   /// The handlers `udp`, `forward` and `rudp` on datagrams.
   func datagramForward(for service: ServiceConfiguration) throws(StartReason) -> UDPForwardHandler {
-    guard let forwarder = service.forwarder, !forwarder.nodes.isEmpty else {
-      throw StartReason("a forward needs a target")
-    }
-    var targets: [HostPort] = []
-    for node in forwarder.nodes {
-      guard let address = node.address else { throw StartReason("bad target address \(node.addr.value)") }
-      targets.append(address)
-    }
+    let group = try forwardTargets(of: service)
     let built = try RouteBuilding(context: context, configuration: configuration, log: log).way(
       for: service, chain: service.handler.chain, policy: .unrestricted, guardian: nil)
     return UDPForwardHandler(
-      loop: context.loop, log: log, way: built.way, targets: targets,
-      selector: nodeSelector(forwarder.selection, forwarder.nodes.map(\.metadata)),
+      loop: context.loop, log: log, way: built.way, targets: group.targets.map(\.address), selector: group.selector,
       settings: UDPForwardHandler.Settings(queue: service.listener.metadata.int("readQueueSize") ?? 128))
   }
 }

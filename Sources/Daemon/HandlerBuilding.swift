@@ -19,9 +19,9 @@ struct HandlerBuilding {
         settings: RelayHandler.Settings(
           binds: metadata.bool("bind") == true, mux: smuxSettings(metadata, version: MuxDefaults.ofBind),
           options: SocketOptions(), targets: try targets(of: service)))
-    case "tcp", "forward", "rtcp":
-      guard let targets = try targets(of: service) else { throw StartReason("a forward needs a target") }
-      return ForwardHandler(core: core, targets: targets)
+    // One handler under all its names, as in GOST: the listener decides whether streams or datagrams are forwarded.
+    case "tcp", "udp", "forward", "rtcp", "rudp":
+      return ForwardHandler(core: core, targets: try forwardTargets(of: service))
     case "http": return http(core, metadata)
     case "socks4", "socks4a": return SOCKS4Handler(core: core)
     case "socks5", "socks": return try socks5(core, service)
@@ -98,6 +98,15 @@ struct HandlerBuilding {
         return found || (sameUser && samePassword)
       }
     }
+  }
+
+  /// The targets of a forward. Behind a chain whose last node decides where the bytes go there may be none in the file.
+  func forwardTargets(of service: ServiceConfiguration) throws(StartReason) -> TargetGroup {
+    if let targets = try targets(of: service) { return targets }
+    guard configuration.nodeDecides(of: service) else { throw StartReason("a forward needs a target") }
+    let nobody = TargetGroup.Target(address: HostPort(host: "", port: 0))
+    return TargetGroup(
+      targets: [nobody], selector: NodeSelector(strategy: .fifo, nodes: [NodeSelector.Node()], seed: 0))
   }
 
   /// The forwarder's nodes; `nil` where there are none.

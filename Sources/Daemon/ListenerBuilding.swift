@@ -20,7 +20,8 @@ struct ListenerBuilding {
     var options = SocketOptions()
     do {
       switch type {
-      case "tcp", "tls", "ws", "wss", "mtcp", "mtls", "mws", "mwss":
+      // Without a chain to listen at the end of, `rtcp` listens here.
+      case "tcp", "rtcp", "tls", "ws", "wss", "mtcp", "mtls", "mws", "mwss":
         options.keepalive = tcpKeepalive(service.listener.metadata)
         return try ConnectionListener(
           loop: context.loop, log: log, local: try listenEndpoint(service, family: nil),

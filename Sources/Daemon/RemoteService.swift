@@ -3,7 +3,8 @@ import LinuxIO
 import Parts
 import Values
 
-/// A service whose port is on another host: the listeners `rtcp` and `rudp`, with the handlers of the same names.
+/// A service whose port is on another host: the listeners `rtcp` and `rudp` with a chain, behind them a forward or, for
+/// streams, any other handler.
 ///
 /// The port is asked of the last node of the listener's chain and lives as long as the connection to it. When that ends
 /// the port is asked for again, once a second, for as long as the service runs; the log says each change once.
@@ -17,7 +18,7 @@ final class RemoteService: RunningService {
   private let network: BindNetwork
   private let way: any Way
   private let nodeName: String?
-  private var streams: ForwardHandler?
+  private var streams: (any StreamHandler)?
   private var datagrams: RemoteUDPHandler?
   private var forward: UDPForwardHandler?
   private var port: (any RemoteListener)?
@@ -48,7 +49,7 @@ final class RemoteService: RunningService {
       nodeName = built.nodeName
       let handlers = HandlerBuilding(context: context, configuration: whole, log: log)
       switch network {
-      case .tcp: streams = try handlers.handler(for: configuration) as? ForwardHandler
+      case .tcp: streams = try handlers.handler(for: configuration)
       case .udp:
         let forward = try handlers.datagramForward(for: configuration)
         self.forward = forward
@@ -93,8 +94,11 @@ final class RemoteService: RunningService {
         stream.close()
         return
       }
+      // Who came is the far end's word.
       let client = peer.flatMap { peer in peer.literal.map { Endpoint($0, port: peer.port) } }
-      streams.accept(stream, report: .unheard, peer: client)
+      let loop = self.loop
+      streams.accept(
+        client.map { PrefixedStream(loop: loop, stream, prefix: [], claimedClient: $0) } ?? stream, report: .unheard)
     }
     if let datagrams, !datagrams.accept(port) {
       port.close()

@@ -25,14 +25,17 @@ struct RouteBuilding {
   func way(
     for service: ServiceConfiguration, chain: Located<String>?, policy: EgressPolicy, guardian: (any DialGuardian)?
   ) throws(StartReason) -> Built {
+    let used = service.ignoresChains ? nil : chain.flatMap { configuration.chain(named: $0.value) }
+    let first = used.flatMap { configuration.hops(of: $0).first }
+    let options = leaving(service, by: first)
     let direct = DirectWay(
-      loop: context.loop, arena: context.arena, options: socketOptions(of: service, bufferSize: 0), policy: policy,
+      loop: context.loop, arena: context.arena, options: options, policy: policy,
       guardian: guardian, timeout: service.metadata.duration("dialTimeout") ?? DirectWay.defaultTimeout)
     guard let name = chain?.value, !service.ignoresChains else { return Built(way: direct, nodeName: nil) }
     guard let found = configuration.chain(named: name) else { throw StartReason("there is no chain named \(name)") }
     var hops: [ChainWay.Hop] = []
     for (number, hop) in configuration.hops(of: found).enumerated() {
-      hops.append(try build(hop, isFirst: number == 0, service, guardian))
+      hops.append(try build(hop, isFirst: number == 0, service, options, guardian))
     }
     guard !hops.isEmpty else { throw StartReason("the chain \(name) has no hops") }
     let way = ChainWay(
@@ -41,11 +44,22 @@ struct RouteBuilding {
     return Built(way: way, nodeName: way.nodeName)
   }
 
+  /// How a service's connections leave this host: as a chain's first hop says where that is a `direct` node, which GOST
+  /// users write to choose an interface, else as the service says.
+  private func leaving(_ service: ServiceConfiguration, by first: HopConfiguration?) -> SocketOptions {
+    var options = socketOptions(of: service, bufferSize: 0)
+    guard let first, first.nodes.count == 1, let node = first.nodes.first, node.isDirect else { return options }
+    if let interface = node.interface?.value ?? first.metadata.string("interface") { options.interface = interface }
+    if let mark = node.mark?.value { options.mark = mark }
+    return options
+  }
+
   private func build(
-    _ hop: HopConfiguration, isFirst: Bool, _ service: ServiceConfiguration, _ guardian: (any DialGuardian)?
+    _ hop: HopConfiguration, isFirst: Bool, _ service: ServiceConfiguration, _ leaving: SocketOptions,
+    _ guardian: (any DialGuardian)?
   ) throws(StartReason) -> ChainWay.Hop {
     var nodes: [ChainWay.Node] = []
-    for node in hop.nodes { nodes.append(try build(node, hop, isFirst: isFirst, service, guardian)) }
+    for node in hop.nodes { nodes.append(try build(node, hop, isFirst: isFirst, service, leaving, guardian)) }
     guard !nodes.isEmpty else { throw StartReason("the hop \(hop.name.value) has no nodes") }
     return ChainWay.Hop(
       name: hop.name.value, nodes: nodes, selector: nodeSelector(hop.selection, hop.nodes.map(\.metadata)))
@@ -53,7 +67,7 @@ struct RouteBuilding {
 
   private func build(
     _ node: NodeConfiguration, _ hop: HopConfiguration, isFirst: Bool, _ service: ServiceConfiguration,
-    _ guardian: (any DialGuardian)?
+    _ leaving: SocketOptions, _ guardian: (any DialGuardian)?
   ) throws(StartReason) -> ChainWay.Node {
     let name = node.name.value
     if node.isDirect {
@@ -62,13 +76,12 @@ struct RouteBuilding {
     guard let address = node.address else {
       throw StartReason("node \(name): bad address \(node.addr.value)")
     }
-    let interface =
-      node.interface?.value ?? hop.metadata.string("interface") ?? service.interface?.value
-    let mark = node.mark?.value ?? hop.metadata.int("so_mark").map { UInt32(clamping: $0) } ?? service.mark?.value
+    let interface = node.interface?.value ?? hop.metadata.string("interface") ?? leaving.interface
+    let mark = node.mark?.value ?? hop.metadata.int("so_mark").map { UInt32(clamping: $0) } ?? leaving.mark
     let target = NodeTarget(
       name: name, address: address, family: node.dialer.descriptor?.family,
       options: SocketOptions(
-        interface: interface, mark: mark ?? 0, keepalive: tcpKeepalive(node.dialer.metadata)),
+        interface: interface, mark: mark, keepalive: tcpKeepalive(node.dialer.metadata)),
       guardian: isFirst ? guardian : nil)
     // A handshake that may take longer than an attempt makes the attempt longer.
     let handshakeTimeout = node.dialer.metadata.duration("handshakeTimeout")

@@ -12,10 +12,7 @@ public final class ForwardHandler: StreamHandler {
     self.targets = targets
   }
 
-  public func accept(_ stream: any ByteStream, report: ClientReport) { accept(stream, report: report, peer: nil) }
-
-  /// - Parameter peer: who made the connection, where it is not the stream's other end.
-  public func accept(_ stream: any ByteStream, report: ClientReport, peer: Endpoint?) {
+  public func accept(_ stream: any ByteStream, report: ClientReport) {
     let waiting = WaitingClient(stream)
     core.connect(oneOf: targets, client: stream) { [core] result in
       guard let stream = waiting.take() else {
@@ -31,12 +28,13 @@ public final class ForwardHandler: StreamHandler {
         var upstream = routed
         if let version = target.proxyProtocol {
           let header = ProxyHeader(
-            version: version == 1 ? .one : .two, source: peer ?? stream.client,
+            version: version == 1 ? .one : .two, source: stream.client,
             destination: stream.receipt.local)
           upstream = RoutedStream(
             stream: PrefacedStream(routed.stream, preface: header.encode()), legs: routed.legs)
         }
-        core.join(stream, upstream, layer: nil, name: "forward to \(target.address)")
+        core.join(
+          stream, upstream, layer: nil, name: target.address.port == 0 ? "forward" : "forward to \(target.address)")
       }
     }
   }

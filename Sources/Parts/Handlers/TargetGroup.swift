@@ -15,7 +15,7 @@ public final class TargetGroup {
   }
 
   public let targets: [Target]
-  private var selector: NodeSelector
+  public private(set) var selector: NodeSelector
 
   public init(targets: [Target], selector: NodeSelector) {
     self.targets = targets

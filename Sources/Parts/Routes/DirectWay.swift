@@ -87,6 +87,13 @@ public final class DirectWay: Way {
     opening.attempt?.complete(result)
   }
 
+  /// Linux takes the unspecified address for its own loopback, and so does the judge: what listens on every address of
+  /// this host is found there.
+  private static func meant(_ address: IPAddress) -> IPAddress {
+    guard address.isUnspecified else { return address }
+    return address.family == .ipv4 ? .v4(0x7f00_0001) : .v6(1)
+  }
+
   /// The addresses of a target that may be dialled.
   private func resolve(
     _ target: HostPort, _ completion: @escaping (Result<[Endpoint], TransportFailure>) -> Void
@@ -100,7 +107,7 @@ public final class DirectWay: Way {
         completion(.failure(TransportFailure(.unreachable, "cannot resolve \(host): \(failure)")))
       case .success(let addresses):
         var refusal: EgressPolicy.Refusal?
-        let allowed = addresses.filter { address in
+        let allowed = addresses.map(Self.meant).filter { address in
           guard let reason = policy.judge(address, port: target.port) else { return true }
           refusal = reason
           return false
