@@ -132,7 +132,6 @@ final class QUICSession {
   func report(for stream: Int64) -> LegReport? { link?.legs[stream] }
   func notice(for stream: Int64) -> String? { link?.notices[stream] }
 
-  /// Says goodbye if that is still possible, and tells nobody here.
   /// Ends all streams for their owners, each in a turn of the loop of its own.
   func failStreams(_ failure: TransportFailure) {
     for stream in streams.values {
@@ -140,6 +139,7 @@ final class QUICSession {
     }
   }
 
+  /// Says goodbye if that is still possible, and tells nobody here.
   func close(reason: String = "") {
     connected = nil
     streamArrived = nil
