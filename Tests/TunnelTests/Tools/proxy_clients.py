@@ -12,6 +12,7 @@
 PROTOCOL is http, socks4, socks4a, socks5, relay, or udp and udp-tunnel (SOCKS5, yes when the target answers). A user of
 "-" is none. A target is HOST:PORT; a host that is no address is sent as a name.
 """
+import concurrent.futures
 import ipaddress
 import random
 import socket
@@ -201,24 +202,28 @@ def bind(proxy, credentials):
 
 
 def ask(protocol, proxy, credentials, *targets):
-    for target in targets:
+    def one(target):
         host, port = endpoint(target)
         try:
             if protocol == "udp":
                 stream, packets = associate(proxy, credentials)
-                packets.settimeout(1)
+                packets.settimeout(0.6)
                 packets.send(b"\0\0\0" + address(host, port) + b"is anybody there")
                 packets.recv(2000)
             elif protocol == "udp-tunnel":
                 stream, _ = socks5(proxy, credentials, 0xF3, "0.0.0.0", 0)
-                stream.settimeout(1)
+                stream.settimeout(0.6)
                 stream.sendall(struct.pack("!HB", 4, 0xFF) + address(host, port) + b"ping")
                 exactly(stream, 3)
             else:
                 connect(protocol, proxy, credentials, host, port).close()
-            print(target, "yes", flush=True)
+            return f"{target} yes"
         except (OSError, Refused) as error:
-            print(target, "no", str(error).replace(" ", "-") or type(error).__name__, flush=True)
+            return f"{target} no {str(error).replace(' ', '-') or type(error).__name__}"
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        for line in pool.map(one, targets):
+            print(line, flush=True)
 
 
 def stray(proxy, credentials, target):

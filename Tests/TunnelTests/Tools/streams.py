@@ -8,7 +8,9 @@
   streams.py check [OPTION]... FORWARD...
       FORWARD is NAME=EXCHANGE[,GREETING], each HOST:PORT of a forward to the two ports above. Each gets one exchange of
       a MiB, many connections at once, and a greeting that comes before the client speaks. Prints "NAME good", or "NAME
-      bad: " and why, for each, and "all good" at the end. A digest that differs is never forgiven; a connection that is
+      bad: " and why, for each, and "all good" at the end. A HOST:PORT may
+      stand behind another and a slash, which is a SOCKS5 proxy on the way there. A digest that differs is never
+      forgiven; a connection that is
       refused at the beginning is tried again until --patience is over, because a forward may still be building.
         --size BYTES (1 MiB)   --many COUNT (50)   --patience SECONDS (5)   --limit SECONDS (30) for each part
 
@@ -48,8 +50,14 @@ def options(words, **known):
 
 
 def endpoint(text):
+    """Host and port, and what to ask of a SOCKS5 proxy there."""
+    text, _, target = text.partition("/")
     host, port = text.rsplit(":", 1)
-    return host.strip("[]"), int(port)
+    asked = b""
+    if target:
+        there, number, _ = endpoint(target)
+        asked = b"\x05\x01\x00\x03" + bytes([len(there)]) + there.encode() + struct.pack("!H", number)
+    return host.strip("[]"), int(port), asked
 
 
 def content(seed, size):
@@ -134,7 +142,15 @@ async def connect(place, patience):
     end = asyncio.get_running_loop().time() + patience
     while True:
         try:
-            return await asyncio.wait_for(asyncio.open_connection(*place), patience)
+            reader, writer = await asyncio.wait_for(asyncio.open_connection(*place[:2]), patience)
+            if place[2]:
+                writer.write(b"\x05\x01\x00" + place[2])
+                try:
+                    if (await reader.readexactly(12))[3]:
+                        raise Wrong("the proxy refused")
+                except asyncio.IncompleteReadError:
+                    raise Wrong("the proxy left")
+            return reader, writer
         except OSError:
             if asyncio.get_running_loop().time() > end:
                 raise
@@ -262,10 +278,13 @@ async def hold(place, seconds=30):
 
 
 def abandon(place, count, size):
-    host, port = endpoint(place)
+    host, port, asked = endpoint(place)
     body = bytes(int(size))
     for _ in range(int(count)):
         stream = socket.create_connection((host, port), 5)
+        if asked:
+            stream.sendall(b"\x05\x01\x00" + asked)
+            stream.recv(12, socket.MSG_WAITALL)
         stream.settimeout(0.03)
         try:
             stream.sendall(body)
@@ -277,7 +296,7 @@ def abandon(place, count, size):
 
 
 def datagrams(place, sources, *sizes):
-    host, port = endpoint(place)
+    host, port, _ = endpoint(place)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sockets = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(int(sources))]
     missing = []
