@@ -37,7 +37,12 @@ extension Tunnels {
         let sizes = peer == .culvert ? [1, 100, 1400, 9000, 60_000] : [1, 100, 1400, 4000]
         let port = "10.99.0.2:\(9000 + 10 * place)"
         try #require(net.comesBack("server", port), "\(way)\n\(net.story)")
-        try net.expectDatagrams("server", port, sources: 8, sizes: sizes)
+        if peer == .gostClient {
+          // GOST ends a session with its first answer, and what comes while it does that is lost.
+          try net.expectDatagrams("server", port, sources: 1, sizes: [1400])
+        } else {
+          try net.expectDatagrams("server", port, sources: 8, sizes: sizes)
+        }
       }
     }
 

@@ -160,7 +160,7 @@ extension Net {
   /// Waits until a port sends a datagram back.
   func comesBack(_ host: String, _ place: String, within limit: Double = 10) -> Bool {
     eventually(within: limit, every: 0.1) {
-      (try? run(host, "python3 \(Machine.tools)/streams.py datagrams \(place) 1 1", within: 5).output)
+      (try? run(host, "python3 \(Machine.tools)/streams.py datagrams --wait 0.4 \(place) 1 1", within: 5).output)
         == "all came back\n"
     } != nil
   }

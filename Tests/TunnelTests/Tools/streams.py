@@ -25,7 +25,7 @@
       COUNT connections, one after the other, to a port that never reads: each sends up to SIZE bytes, waits until
       nothing more leaves, and is reset.
 
-  streams.py datagrams HOST:PORT SOURCES SIZE...
+  streams.py datagrams [--wait SECONDS (3)] HOST:PORT SOURCES SIZE...
       From each of SOURCES sockets one datagram of each size to a port that sends them back. Prints "all came back", or
       what did not.
 """
@@ -295,7 +295,8 @@ def abandon(place, count, size):
     print("abandoned", flush=True)
 
 
-def datagrams(place, sources, *sizes):
+def datagrams(*words):
+    settings, (place, sources, *sizes) = options(words, wait=3.0)
     host, port, _ = endpoint(place)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sockets = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(int(sources))]
@@ -305,7 +306,7 @@ def datagrams(place, sources, *sizes):
         for group in [sockets] if size < 10_000 else [[source] for source in sockets]:
             sent = []
             for number, source in enumerate(group):
-                source.settimeout(3)
+                source.settimeout(settings["wait"])
                 sent.append(content(f"{number}/{size}", size))
                 source.sendto(sent[-1], (host, port))
             for number, source in enumerate(group):
