@@ -142,8 +142,8 @@ extension Tunnels {
         let digest = try #require(keys.output.split(separator: "\n").last)
         let server = try net.start(
           "far",
-          "unshare -m sh -c 'mount -t tmpfs -o mode=700 tmpfs /root && mkdir -m 700 /root/.ssh && "
-            + "cp \(folder)/key.pub /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys && "
+          "unshare -m sh -c 'mount -t tmpfs -o mode=700 tmpfs /root && cd /root && mkdir -m 700 .ssh && "
+            + "cp \(folder)/key.pub .ssh/authorized_keys && chmod 600 .ssh/authorized_keys && "
             + "exec dropbear -F -E -p 22 -r \(folder)/hostkey -P \(folder)/dropbear.pid'", title: "dropbear")
         try #require(server.says("Not backgrounding", within: 5) != nil, net.story)
         for version in ["4", "5", "connect"] {
