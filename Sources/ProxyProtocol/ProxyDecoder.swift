@@ -22,7 +22,11 @@ extension ProxyHeader {
       guard bytes.count + missing <= maximumLine else { throw .longLine }
       return .needs(missing)
     }
-    guard end > 0, bytes[end - 1] == 13 else { throw .malformedLine("it does not end with CR LF") }
+    guard end > 0, bytes[end - 1] == 13 else {
+      // One byte earlier it was clear already that the line cannot end in time.
+      if end + 1 == maximumLine { throw .longLine }
+      throw .malformedLine("it does not end with CR LF")
+    }
     let text = bytes[..<(end - 1)]
     guard text.allSatisfy({ (0x20...0x7E).contains($0) }) else { throw .malformedLine("a byte that is no text") }
     let words = text.split(separator: 0x20, omittingEmptySubsequences: false).map {

@@ -133,6 +133,7 @@ import Values
       (Array("PROXY UNKNOWN\u{7}\r\n".utf8), .malformedLine("a byte that is no text")),
       (Array("PROXY UNKNOWN ".utf8) + [UInt8](repeating: 0x41, count: 93), .longLine),
       (Array("PROXY UNKNOWN ".utf8) + [UInt8](repeating: 0x41, count: 500), .longLine),
+      (Array("PROXY UNKNOWN ".utf8) + [UInt8](repeating: 0x41, count: 92) + [10], .longLine),
       (signature + hex("11 11 000c"), .unknownVersion(1)), (signature + hex("22 11 000c"), .unknownCommand(2)),
       (signature + hex("21 11 0ff1"), .tooLong(4097)), (signature + hex("21 11 ffff"), .tooLong(65_551)),
       (signature + hex("21 11 000b 0102030405060708090a0b"), .shortAddresses(needed: 12, given: 11)),
