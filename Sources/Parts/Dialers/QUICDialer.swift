@@ -7,7 +7,8 @@ import Values
 /// The dialers `quic`, `icmp` and `icmp6`: streams of one shared connection, over UDP or inside ICMP echo messages.
 ///
 /// The connection is made for the first stream and shared by those that follow. When it ends, the next stream makes a
-/// new one; `reset` ends it because somebody above found that nothing comes back.
+/// new one; `reset` ends it because somebody above found that nothing comes back. A stream beyond what the other end
+/// allows at a time, a hundred at a GOST, waits until another one has ended.
 public final class QUICDialer: Dialer {
   public enum Carrier: Sendable {
     case udp
@@ -56,21 +57,34 @@ public final class QUICDialer: Dialer {
       loop: loop, limit: timeout,
       onTimeout: { [weak self] in self?.timedOut() ?? TransportFailure(.timeout, "closed") },
       completion)
-    if let client = self.client, client.isConnected {
-      loop.later { [weak self] in self?.open(attempt, on: client.session) }
+    // Behind those who wait already.
+    if let client = self.client, client.isConnected, waiting.isEmpty {
+      loop.later { [weak self] in self?.open([attempt], on: client.session) }
       return
     }
     waiting.append(attempt)
-    if !isConnecting { connect() }
+    if !isConnecting, self.client?.isConnected != true { connect() }
   }
 
-  private func open(_ attempt: Attempt<any ByteStream>, on session: QUICSession) {
-    guard attempt.isPending else { return }
-    do {
-      attempt.complete(.success(try session.openStream()))
-    } catch {
-      attempt.complete(.failure(TransportFailure(.refused, "\(target.address): \(error)")))
+  /// Those that the other end allows no stream now wait on, in their order.
+  private func open(_ attempts: [Attempt<any ByteStream>], on session: QUICSession) {
+    for (index, attempt) in attempts.enumerated() where attempt.isPending {
+      do throws(QUICError) {
+        attempt.complete(.success(try session.openStream()))
+      } catch {
+        if case .streamLimit = error {
+          waiting = attempts[index...].filter(\.isPending) + waiting
+          return
+        }
+        attempt.complete(.failure(TransportFailure(.refused, "\(target.address): \(error)")))
+      }
     }
+  }
+
+  private func openWaiting(on session: QUICSession) {
+    let attempts = waiting
+    waiting = []
+    open(attempts, on: session)
   }
 
   private func connect() {
@@ -132,22 +146,33 @@ public final class QUICDialer: Dialer {
     client.session.connected = { [weak self, weak client] in
       guard let self, let client else { return }
       self.isConnecting = false
-      let attempts = self.waiting
-      self.waiting = []
-      for attempt in attempts { self.open(attempt, on: client.session) }
+      self.openWaiting(on: client.session)
+    }
+    client.session.streamsAvailable = { [weak self, weak client] in
+      guard let self, let client else { return }
+      self.openWaiting(on: client.session)
     }
     client.session.closed = { [weak self] reason in
       guard let self else { return }
       let wasConnecting = self.isConnecting
       let address = self.target.address
       self.endClient()
-      if wasConnecting { self.failAll(TransportFailure(.refused, "\(address): \(reason)")) }
+      if wasConnecting {
+        self.failAll(TransportFailure(.refused, "\(address): \(reason)"))
+      } else if self.waiting.contains(where: \.isPending) {
+        self.connect()
+      }
     }
   }
 
   private func timedOut() -> TransportFailure {
     let report = client?.lastReport.map { " (the kernel reported: \($0))" } ?? ""
     waiting.removeAll { !$0.isPending }
+    // The node does answer, so that nothing of it is given up for this.
+    if client?.isConnected == true {
+      return TransportFailure(
+        .refused, "\(target.address) allows no more streams at a time, and none has ended within \(timeout)")
+    }
     if isConnecting {
       isConnecting = false
       endClient()
@@ -189,6 +214,7 @@ public final class QUICDialer: Dialer {
   public func reset() {
     guard !isConnecting else { return }
     endClient()
+    if waiting.contains(where: \.isPending) { connect() }
   }
 
   /// A node that lives has acknowledged the request, whatever becomes of it.
@@ -196,6 +222,7 @@ public final class QUICDialer: Dialer {
     guard !isConnecting, let client, client.session.receipt.at < since else { return }
     client.session.failStreams(TransportFailure(.lost, "the node \(target.name) has not been heard for a while"))
     endClient()
+    if waiting.contains(where: \.isPending) { connect() }
   }
 
   public func close() {

@@ -24,6 +24,8 @@ final class QUICSession {
   var connected: (() -> Void)?
   var streamArrived: ((QUICByteStream) -> Void)?
   var closed: ((QUICCloseReason) -> Void)?
+  /// After an `openStream` that failed with `.streamLimit`: another try may succeed.
+  var streamsAvailable: (() -> Void)?
 
   init(
     loop: EventLoop, socket: any DatagramSocket, connection: QUICConnection, requestFlush: @escaping () -> Void
@@ -65,7 +67,8 @@ final class QUICSession {
     case .datagramReadable: readLane()
     case .datagramsSendable:
       for stream in streams.values { stream.laneObserver?.laneWritable() }
-    case .streamsAvailable, .pathChanged: break
+    case .streamsAvailable: streamsAvailable?()
+    case .pathChanged: break
     case .closed(let reason): end(reason)
     }
   }
@@ -144,6 +147,7 @@ final class QUICSession {
     connected = nil
     streamArrived = nil
     closed = nil
+    streamsAvailable = nil
     streams = [:]
     guard !isOver else { return }
     isOver = true
