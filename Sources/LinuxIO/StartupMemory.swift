@@ -10,3 +10,13 @@ public enum StartupMemory {
     culvert_forget_startup()
   }
 }
+
+/// Memory that a crowd needed which is gone.
+///
+/// The allocator gives back only what lies at the end of its heap, and between what many connections had there is always
+/// something that lasts. Until somebody asks, the process stays as large as it ever was.
+public enum FreeMemory {
+  public static func giveBack() {
+    culvert_return_free_heap()
+  }
+}

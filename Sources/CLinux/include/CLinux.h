@@ -145,6 +145,8 @@ int culvert_run_program(char *const arguments[]);
 
 // MARK: memory
 
+/// Gives the pages of the heap that hold nothing back to the system: milliseconds for a large heap.
+void culvert_return_free_heap(void);
 /// Gives free heap back, and unmaps the pages of all loaded code and constants; those that are used again come back from
 /// the page cache.
 void culvert_forget_startup(void);

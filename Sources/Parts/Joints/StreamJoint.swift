@@ -17,8 +17,37 @@ public final class StreamJoint: ByteStreamObserver {
     let pipes = SplicePipePool()
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 128 * 1024, alignment: 64)
 
+    private var count = 0
+    /// The most joints since free memory was last given back.
+    private var most = 0
+    private var memoryTimer: LoopTimer?
+
+    /// So many joints fewer are worth the milliseconds that giving memory back takes.
+    private static let crowd = 1000
+    /// After the last of them has ended, until its buffers are free as well; and at least between two times.
+    private static let patience = TimeSpan.seconds(2)
+
     public init(loop: EventLoop) { self.loop = loop }
     deinit { scratch.deallocate() }
+
+    fileprivate func began() {
+      count += 1
+      most = max(most, count)
+    }
+
+    fileprivate func ended() {
+      count -= 1
+      guard most - count >= Self.crowd, memoryTimer == nil else { return }
+      let timer = loop.makeTimer { [weak self] in self?.giveBack() }
+      timer.arm(after: Self.patience)
+      memoryTimer = timer
+    }
+
+    private func giveBack() {
+      memoryTimer = nil
+      most = count
+      FreeMemory.giveBack()
+    }
   }
 
   /// One way through the joint.
@@ -57,6 +86,7 @@ public final class StreamJoint: ByteStreamObserver {
     self.left = left
     self.right = right
     self.ended = ended
+    shared.began()
   }
 
   deinit { close() }
@@ -76,6 +106,7 @@ public final class StreamJoint: ByteStreamObserver {
   public func close() {
     guard ended != nil else { return }
     ended = nil
+    shared.ended()
     left.observer = nil
     right.observer = nil
     left.close()
