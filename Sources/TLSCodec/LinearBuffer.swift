@@ -1,16 +1,15 @@
 /// Bytes between a producer and a consumer, in one contiguous piece so that either end can be a system call.
 ///
-/// The owner bounds what goes in. Small memory is given back as soon as it is empty, as the allocator has such pieces at
-/// hand; large memory stays, because a busy session would ask the kernel for fresh pages with every flight. Most sessions
-/// are idle most of the time, so the owner calls `trim` when one has been quiet for a while.
+/// The owner bounds what goes in; the buffer itself only grows, and keeps its memory when it runs empty: a busy session
+/// would otherwise allocate with every flight, and large pieces would be fresh pages of the kernel's each time. Most
+/// sessions are idle most of the time, so the owner calls `trim` when one has been quiet for a while.
 struct LinearBuffer: ~Copyable {
   private var base: UnsafeMutableRawPointer?
   private var capacity = 0
   private var head = 0
   private var tail = 0
 
-  /// Memory up to this size is given back as soon as it is empty, in bytes.
-  static let smallCapacity = 4096
+  /// Bytes.
   private static let leastCapacity = 512
 
   init() {}
@@ -30,11 +29,10 @@ struct LinearBuffer: ~Copyable {
     guard head == tail else { return }
     head = 0
     tail = 0
-    if !isRoomy { trim() }
   }
 
   /// Whether the buffer keeps memory that `trim` would give back, now or once it is empty.
-  var isRoomy: Bool { capacity > Self.smallCapacity }
+  var isRoomy: Bool { capacity > 0 }
 
   /// Gives back the memory of an empty buffer.
   mutating func trim() {

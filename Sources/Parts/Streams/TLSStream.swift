@@ -41,7 +41,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
 
   /// A session that was quiet for this long gives its buffers back.
   private static let quiet = TimeSpan.seconds(1)
-  /// Enough for a handshake's flight or a small message, whose memory is given back at once.
+  /// Enough for a handshake's flight or a small message.
   private static let smallRead = 4096
   /// With the beginning of a record before it this fills a buffer of 64 KiB.
   private static let largeRead = 44 * 1024
