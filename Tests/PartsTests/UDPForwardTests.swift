@@ -209,7 +209,8 @@ struct UDPForwardTests {
   @Test("A session whose way stands leaves the backlog and counts in all")
   func backlog() throws {
     let way = TestWay(loop: loop)
-    let listener = try listener(handler(way, [nowhere]), DatagramSessionLimits(timeToLive: .seconds(60), sessions: 3, backlog: 1))
+    let listener = try listener(
+      handler(way, [nowhere]), DatagramSessionLimits(timeToLive: .seconds(60), sessions: 3, backlog: 1))
     defer { listener.close() }
     let at = try local(listener)
     let clients = try (0..<5).map { _ in try UDPPeer(loop, connectedTo: at) }
