@@ -18,9 +18,10 @@ public struct StreamUpgrade {
 
   init(
     name: String, handshakeTimeout: TimeSpan? = nil,
-    start: @escaping (
-      EventLoop, any ByteStream, @escaping (Result<any ByteStream, TransportFailure>) -> Void
-    ) -> any ByteStream
+    start:
+      @escaping (
+        EventLoop, any ByteStream, @escaping (Result<any ByteStream, TransportFailure>) -> Void
+      ) -> any ByteStream
   ) {
     self.name = name
     self.handshakeTimeout = handshakeTimeout
