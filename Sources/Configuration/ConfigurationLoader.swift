@@ -45,7 +45,8 @@ public enum ConfigurationLoader {
         Diagnostic(
           .nothingToDo,
           isArguments
-            ? "`-F` says where to go, and nothing says what to serve" : "\(what) no services, so there is nothing to run",
+            ? "`-F` says where to go, and nothing says what to serve"
+            : "\(what) no services, so there is nothing to run",
           help: [
             isArguments
               ? "give a service: `-L http://:8080`"
