@@ -10,11 +10,13 @@ public enum Checker {
   ///   - arguments: more of the same configuration, in the short form.
   ///   - peers: the files of other ends, each a configuration of its own.
   ///   - host: facts about this host, where somebody looked.
+  ///   - fragment: the files are pieces of files.
+  ///   - strict: warnings about security are errors, unless the file accepts them.
   public static func check(
     _ files: [File], arguments: CommandLineArguments = CommandLineArguments(), with peers: [File] = [],
-    host: HostFacts? = nil
+    host: HostFacts? = nil, strict: Bool = false, fragment: Bool = false
   ) -> CheckReport {
-    let own = ConfigurationLoader.load(sources: files, arguments: arguments)
+    let own = ConfigurationLoader.load(sources: files, arguments: arguments, fragment: fragment)
     var map = own.sources
     var diagnostics = own.diagnostics
     var others: [Configuration] = []
@@ -22,7 +24,7 @@ public enum Checker {
       let result = ConfigurationLoader.load(sources: [peer], into: map)
       map = result.sources
       // The other end may be GOST: what Culvert lacks, or warns of, is not that file's fault here.
-      diagnostics += result.diagnostics.filter { $0.severity == .error }
+      diagnostics += result.diagnostics.filter { $0.severity == .error && $0.code != .badAcceptance }
       if let configuration = result.configuration { others.append(configuration) }
     }
     if let configuration = own.configuration {
@@ -33,9 +35,11 @@ public enum Checker {
       diagnostics.removeAll { $0.severity == .notYet && $0.primary.map { places.contains($0.span) } == true }
       diagnostics += pair
     }
+    let ordered = diagnostics.inFileOrder().map { $0.keepingQuotes(in: map) }
+    let (left, accepted) = own.acceptances.apply(to: ordered, alone: peers.isEmpty)
     return CheckReport(
-      configuration: own.configuration, diagnostics: diagnostics.inFileOrder().map { $0.keepingQuotes(in: map) },
-      sources: map)
+      configuration: own.configuration, diagnostics: strict ? left.map(\.strict) : left, sources: map,
+      accepted: accepted)
   }
 
   /// What the files of two or more ends say about each other.
@@ -58,8 +62,13 @@ public struct CheckReport: Sendable {
   public var configuration: Configuration?
   public var diagnostics: [Diagnostic]
   public var sources: SourceMap
+  /// Warnings that the file accepts, each with its reason.
+  public var accepted: [AcceptedWarning]
 
-  public init(configuration: Configuration?, diagnostics: [Diagnostic], sources: SourceMap) {
+  public init(
+    configuration: Configuration?, diagnostics: [Diagnostic], sources: SourceMap, accepted: [AcceptedWarning] = []
+  ) {
+    self.accepted = accepted
     self.configuration = configuration
     self.diagnostics = diagnostics
     self.sources = sources
@@ -69,4 +78,15 @@ public struct CheckReport: Sendable {
   public var exitCode: Int32 { diagnostics.exitCode }
 
   public var mayRun: Bool { exitCode == 0 && configuration != nil }
+}
+
+extension Diagnostic {
+  /// As `--strict` has it.
+  fileprivate var strict: Diagnostic {
+    guard severity == .warning, code.isSecurity else { return self }
+    var copy = self
+    copy.severity = .error
+    copy.notes.append("an error because of `--strict`; `# culvert: accept \(code.rawValue) reason` accepts it")
+    return copy
+  }
 }

@@ -11,16 +11,19 @@ import Values
 /// that needs nothing but the files has been applied when `load` returns; `Checker` has those that need the host or
 /// the other end.
 public enum ConfigurationLoader {
-  /// `sources` may hold files of an earlier call (the other end's); spans of all stay distinct.
+  /// `sources` may hold files of an earlier call (the other end's); spans of all stay distinct. A `fragment` is a piece
+  /// of a file, see `Fragment`.
   public static func load(
     sources: [(name: String, bytes: [UInt8])], arguments: CommandLineArguments = CommandLineArguments(),
     into map: SourceMap = SourceMap(),
-    limits: YAMLReader.Limits = YAMLReader.Limits()
+    limits: YAMLReader.Limits = YAMLReader.Limits(), fragment: Bool = false
   ) -> LoadResult {
     var map = map
     let report = Report()
     var configuration = Configuration()
     var readable = true
+    var acceptances: [Acceptance] = []
+    var pieces: [Fragment] = []
     var mentionsServices = false
     for source in sources {
       let id = map.add(name: source.name, bytes: source.bytes)
@@ -28,8 +31,11 @@ public enum ConfigurationLoader {
       diagnostics.forEach(report.add)
       if diagnostics.contains(where: { $0.code.isUnreadable && $0.severity == .error }) { readable = false }
       guard let root else { continue }
+      if let file = map.file(id) { acceptances += AcceptanceReader(file: file, root: root, report: report).read() }
       if root["services"] != nil { mentionsServices = true }
-      ConfigurationReader(report: report, isJSON: isJSON(source)).read(root, into: &configuration)
+      let piece = fragment ? Fragment(root, isJSON: isJSON(source)) : nil
+      if let piece { pieces.append(piece) }
+      ConfigurationReader(report: report, isJSON: isJSON(source)).read(piece?.root ?? root, into: &configuration)
     }
     if !arguments.isEmpty {
       if let root = arguments.expand(into: &map, report) {
@@ -38,7 +44,9 @@ public enum ConfigurationLoader {
         readable = false
       }
     }
-    if readable, configuration.services.isEmpty, !report.diagnostics.contains(where: { $0.severity == .error }) {
+    if readable, !fragment, configuration.services.isEmpty,
+      !report.diagnostics.contains(where: { $0.severity == .error })
+    {
       let what = sources.count == 1 ? "`\(sources.first?.name ?? "")` has" : "the files have"
       let isArguments = sources.isEmpty && !arguments.isEmpty
       report.add(
@@ -54,10 +62,17 @@ public enum ConfigurationLoader {
           ]))
     }
     report.sources = map
-    if readable, !report.isFull { Rules.apply(to: configuration, report) }
+    if readable, !report.isFull {
+      if pieces.allSatisfy(\.isWhole) {
+        Rules.apply(to: configuration, report)
+      } else {
+        ReferenceRules(configuration: configuration, report: report).apply()
+      }
+    }
+    let findings = report.findings
     return LoadResult(
       configuration: readable ? configuration : nil,
-      diagnostics: report.findings, sources: map)
+      diagnostics: pieces.reduce(findings) { $1.judged($0) }, sources: map, acceptances: acceptances)
   }
 
   /// A file that could not be opened, as a diagnostic; `reason` such as "No such file or directory".
@@ -80,6 +95,8 @@ public struct LoadResult: Sendable {
   /// In file order.
   public var diagnostics: [Diagnostic]
   public var sources: SourceMap
+  /// Of warnings among the diagnostics; the `Checker` takes these out.
+  var acceptances: [Acceptance] = []
 
   /// 0 good, 1 errors, 2 unreadable, 3 only "not yet".
   public var exitCode: Int32 { diagnostics.exitCode }

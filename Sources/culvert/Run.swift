@@ -27,6 +27,9 @@ struct Run: ParsableCommand {
     help: ArgumentHelp("Print the configuration as one file and end: yaml or json.", valueName: "format"))
   var output: String?
 
+  @Flag(help: "Warnings about security are errors, unless the file accepts them with a reason.")
+  var strict = false
+
   @Option(help: "Names the control socket /run/culvert/NAME.sock; culvert, with the number of a worker behind it.")
   var name: String?
 
@@ -66,7 +69,8 @@ struct Run: ParsableCommand {
   func run() throws {
     if let output, let format = ConfigurationText.Format(rawValue: output) { return try print(as: format) }
     if ConfigurationInput.worker != nil { Workers.follow() }
-    let report = SourceFiles.check(input.files, arguments: input.arguments)
+    let report = SourceFiles.check(
+      input.files, arguments: input.arguments, options: SourceFiles.Options(strict: strict))
     SourceFiles.printDiagnostics(report, format: .text, to: .standardError)
     guard report.mayRun, let configuration = report.configuration else { throw ExitCode(max(1, report.exitCode)) }
     let log: Log

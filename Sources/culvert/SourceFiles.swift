@@ -4,12 +4,26 @@ import LinuxIO
 
 /// Files from the command line, read and loaded, with what is wrong with them printed as the user asked.
 enum SourceFiles {
-  enum Format { case text, json }
-  enum Destination { case standardOutput, standardError }
+  enum Format { case text, json, sarif }
+
+  enum Destination {
+    case standardOutput, standardError
+
+    var descriptor: Int32 { self == .standardOutput ? 1 : 2 }
+  }
+
+  /// How a check judges, beside what it is given.
+  struct Options {
+    /// Warnings about security are errors.
+    var strict = false
+    /// The files are pieces of files.
+    var fragment = false
+  }
 
   /// Reads and checks; files that cannot be opened are diagnostics like any other.
   static func check(
-    _ names: [String], arguments: CommandLineArguments = CommandLineArguments(), with peers: [String] = []
+    _ names: [String], arguments: CommandLineArguments = CommandLineArguments(), with peers: [String] = [],
+    options: Options = Options()
   ) -> CheckReport {
     var unreadable: [Diagnostic] = []
     let own = read(names, &unreadable)
@@ -17,7 +31,8 @@ enum SourceFiles {
     guard unreadable.isEmpty else {
       return CheckReport(configuration: nil, diagnostics: unreadable, sources: SourceMap())
     }
-    return Checker.check(own, arguments: arguments, with: others)
+    return Checker.check(
+      own, arguments: arguments, with: others, strict: options.strict, fragment: options.fragment)
   }
 
   /// The configuration as one text, with what was found on the way.
@@ -32,7 +47,12 @@ enum SourceFiles {
     return ConfigurationText.render(sources: files, arguments: input.arguments, as: format)
   }
 
-  private static func read(_ names: [String], _ unreadable: inout [Diagnostic]) -> [Checker.File] {
+  /// Whether a name is that of a file, which can be written.
+  static func isPath(_ name: String) -> Bool {
+    !name.hasPrefix("{") && name != "-" && !["http://", "https://"].contains { name.lowercased().hasPrefix($0) }
+  }
+
+  static func read(_ names: [String], _ unreadable: inout [Diagnostic]) -> [Checker.File] {
     names.enumerated().compactMap { read($1, place: $0 + 1, &unreadable) }
   }
 
@@ -60,17 +80,28 @@ enum SourceFiles {
   }
 
   static func printDiagnostics(_ result: CheckReport, format: Format, to destination: Destination) {
-    let descriptor: Int32 = destination == .standardOutput ? 1 : 2
+    let descriptor = destination.descriptor
     switch format {
-    case .json: write(DiagnosticJSON.render(result.diagnostics, sources: result.sources), to: descriptor)
+    case .json:
+      write(
+        DiagnosticJSON.render(result.diagnostics, sources: result.sources, accepted: result.accepted), to: descriptor)
+    case .sarif:
+      write(
+        SARIF.render(
+          result.diagnostics, sources: result.sources, accepted: result.accepted, version: Version.number),
+        to: descriptor)
     case .text:
       let isTerminal = isatty(descriptor) == 1
       let renderer = DiagnosticRenderer(
-        sources: result.sources, colors: isTerminal && getenv("NO_COLOR") == nil,
+        sources: result.sources, colors: hasColors(destination),
         width: isTerminal ? terminalWidth(descriptor) : 100)
-      let text = renderer.render(result.diagnostics)
+      let text = renderer.render(result.diagnostics, accepted: result.accepted.count)
       if !text.isEmpty { write(text.hasSuffix("\n") ? text : text + "\n", to: descriptor) }
     }
+  }
+
+  static func hasColors(_ destination: Destination) -> Bool {
+    isatty(destination.descriptor) == 1 && getenv("NO_COLOR") == nil
   }
 
   private static func terminalWidth(_ descriptor: Int32) -> Int {

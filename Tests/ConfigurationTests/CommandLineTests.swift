@@ -3,7 +3,7 @@ import Testing
 
 /// Checks a line of arguments as the program would get them.
 private func check(arguments: String, files: [(name: String, bytes: [UInt8])] = []) -> CheckReport {
-  Checker.check(files, arguments: split(arguments))
+  Checker.check(files, arguments: split(arguments)).withoutPosture
 }
 
 private func split(_ line: String) -> CommandLineArguments {
@@ -47,7 +47,7 @@ private func text(_ line: String, as format: ConfigurationText.Format) -> String
     // The rules find the same in the long form; what is left out on the way is told of the argument alone.
     let told: Set<DiagnosticCode> = [.keyWithoutEffect, .duplicateKey]
     let short = Set(check(arguments: row.arguments).codes).subtracting(told)
-    let long = Set(Checker.check([("a.yaml", Array(yaml.utf8))]).codes).subtracting(told)
+    let long = Set(Checker.check([("a.yaml", Array(yaml.utf8))]).withoutPosture.codes).subtracting(told)
     #expect(short == long, "\(row.arguments)\n\(yaml)")
   }
 

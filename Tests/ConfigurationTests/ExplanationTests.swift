@@ -58,7 +58,11 @@ import Testing
   }
 
   private func run(_ example: Explanation.Example) -> CheckReport {
-    if let peer = example.peer { check(example.file, with: peer) } else { check(example.file) }
+    if let peer = example.peer {
+      check(example.file, with: peer, posture: true)
+    } else {
+      check(example.file, posture: true)
+    }
   }
 
   private func bytes(_ bytes: [UInt8]) -> [Diagnostic] {

@@ -128,7 +128,7 @@ import Testing
     let report = check("services:\n- name: \"a\\\"b\"\n  adr: :1\n  handler: {type: relay}\n  listener: {type: tls}\n")
     #expect(
       DiagnosticJSON.render(report.diagnostics.filter { $0.code == .unknownKey }, sources: report.sources)
-        == #"{"schema":"culvert.diagnostics/1","exit":1,"errors":1,"notYet":0,"warnings":0,"diagnostics":[{"code":"CV0102","severity":"error","message":"unknown key `adr` in a service","file":"a.yaml","line":3,"column":3,"endLine":3,"endColumn":6,"label":"did you mean `addr`?","related":[],"notes":[],"help":[],"fix":{"title":"write `addr`","certain":true,"edits":[{"file":"a.yaml","start":27,"end":30,"replacement":"addr"}]}}]}"#
+        == #"{"schema":"culvert.diagnostics/1","exit":1,"errors":1,"notYet":0,"warnings":0,"diagnostics":[{"code":"CV0102","severity":"error","security":false,"message":"unknown key `adr` in a service","file":"a.yaml","line":3,"column":3,"endLine":3,"endColumn":6,"label":"did you mean `addr`?","related":[],"notes":[],"help":[],"fix":{"title":"write `addr`","certain":true,"edits":[{"file":"a.yaml","start":27,"end":30,"replacement":"addr"}]}}],"accepted":[]}"#
         + "\n")
     #expect(JSONWriter.quoted("a\u{1}\"\\\n\u{2028}ü") == "\"a\\u0001\\\"\\\\\\n\\u2028ü\"")
   }

@@ -4,13 +4,31 @@ import PartDescriptors
 import Values
 
 /// Checks texts as files named `a.yaml` and, for the other ends, `peer.yaml`, `peer2.yaml`.
-func check(_ text: String, name: String = "a.yaml", with peers: String..., host: HostFacts? = nil) -> CheckReport {
-  Checker.check(
+///
+/// Without `posture` the warnings that nearly every GOST file gets (`CheckReport.withoutPosture`) are left out.
+func check(
+  _ text: String, name: String = "a.yaml", with peers: String..., host: HostFacts? = nil, posture: Bool = false,
+  strict: Bool = false
+) -> CheckReport {
+  let report = Checker.check(
     [(name: name, bytes: Array(text.utf8))],
-    with: peers.enumerated().map { ($0 == 0 ? "peer.yaml" : "peer\($0 + 1).yaml", Array($1.utf8)) }, host: host)
+    with: peers.enumerated().map { ($0 == 0 ? "peer.yaml" : "peer\($0 + 1).yaml", Array($1.utf8)) }, host: host,
+    strict: strict)
+  return posture || strict ? report : report.withoutPosture
 }
 
 extension CheckReport {
+  /// Without what `PostureTests` are about: certificates that are not verified, TUN in the clear, relays for everybody.
+  var withoutPosture: CheckReport {
+    var copy = self
+    copy.diagnostics.removeAll { diagnostic in
+      diagnostic.severity == .warning
+        && ([.unverifiedTLS, .plainTunnel].contains(diagnostic.code)
+          || diagnostic.code == .openProxy && diagnostic.message.contains(" is a relay for everybody"))
+    }
+    return copy
+  }
+
   var codes: [DiagnosticCode] { diagnostics.map(\.code) }
 
   func first(_ code: DiagnosticCode) -> Diagnostic? { diagnostics.first { $0.code == code } }

@@ -101,9 +101,30 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case openProxy = "CV0708"
   case egressOpen = "CV0709"
   case passwordNeverSent = "CV0710"
+  case unverifiedTLS = "CV0711"
+  case plainTunnel = "CV0712"
+  case emptyPassword = "CV0713"
 
   // Command line.
   case badArgument = "CV0801"
+
+  // Acceptances: what a file says about its own warnings.
+  case badAcceptance = "CV0901"
+  case acceptanceOfError = "CV0902"
+  case unusedAcceptance = "CV0903"
+
+  /// Whether a warning of this code says that somebody could get in, listen or pretend: an error under `--strict`.
+  public var isSecurity: Bool {
+    switch self {
+    case .ignoredAuthentication, .emptyUserName, .tlsWithoutEffect, .openProxy, .egressOpen, .unverifiedTLS,
+      .plainTunnel, .emptyPassword:
+      true
+    default: false
+    }
+  }
+
+  /// Whether the code is found only when more than the file is looked at: the other end's file, or the host.
+  var needsMoreThanTheFile: Bool { rawValue.hasPrefix("CV06") || self == .resolvedFamilyMismatch }
 
   /// Whether the file could not be read at all.
   public var isUnreadable: Bool { rawValue.hasPrefix("CV00") }

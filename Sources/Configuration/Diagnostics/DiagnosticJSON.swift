@@ -1,11 +1,13 @@
 /// Diagnostics for programs: one JSON object, its shape named by `schema`.
 ///
-/// `{"schema":"culvert.diagnostics/1","exit":1,"errors":1,"notYet":0,"warnings":0,"diagnostics":[…]}`; each
-/// diagnostic has `code severity message`, where there is a place `file line column endLine endColumn label`, and
-/// `related notes help fix`. Lines and columns count from 1; the end is behind the last character. A fix lists edits
+/// `{"schema":"culvert.diagnostics/1","exit":1,"errors":1,"notYet":0,"warnings":0,"diagnostics":[…],
+/// "accepted":[…]}`; each diagnostic has `code severity security message`, where there is a place `file line column endLine endColumn label`, and
+/// `related notes help fix`; an accepted one its `reason`. Lines and columns count from 1; the end is behind the last character. A fix lists edits
 /// by byte offset, so that a program can apply them without counting characters.
 public enum DiagnosticJSON {
-  public static func render(_ diagnostics: [Diagnostic], sources: SourceMap) -> String {
+  public static func render(
+    _ diagnostics: [Diagnostic], sources: SourceMap, accepted: [AcceptedWarning] = []
+  ) -> String {
     var writer = JSONWriter()
     writer.object {
       $0.field("schema", "culvert.diagnostics/1")
@@ -14,35 +16,39 @@ public enum DiagnosticJSON {
       $0.field("notYet", diagnostics.count(.notYet))
       $0.field("warnings", diagnostics.count(.warning))
       $0.array("diagnostics", diagnostics) { writer, diagnostic in
-        write(diagnostic, to: &writer, sources)
+        writer.object { write(diagnostic, to: &$0, sources) }
+      }
+      $0.array("accepted", accepted) { writer, accepted in
+        writer.object {
+          write(accepted.diagnostic, to: &$0, sources)
+          $0.field("reason", accepted.reason)
+        }
       }
     }
     return writer.text + "\n"
   }
 
   private static func write(_ diagnostic: Diagnostic, to writer: inout JSONWriter, _ sources: SourceMap) {
-    writer.object {
-      $0.field("code", diagnostic.code.rawValue)
-      $0.field("severity", diagnostic.severity.rawValue)
-      $0.field("message", diagnostic.message)
-      if let primary = diagnostic.primary { place(primary, &$0, sources) }
-      $0.array("related", diagnostic.secondary) { writer, label in
-        writer.object { place(label, &$0, sources) }
-      }
-      $0.array("notes", diagnostic.notes) { $0.string($1) }
-      $0.array("help", diagnostic.help) { $0.string($1) }
-      if let fix = diagnostic.fix {
-        $0.object("fix") {
-          $0.field("title", fix.title)
-          $0.field("certain", fix.isCertain)
-          $0.array("edits", fix.edits) { writer, edit in
-            writer.object {
-              $0.field("file", sources.file(edit.span.file)?.name ?? "")
-              $0.field("start", edit.span.start)
-              $0.field("end", edit.span.end)
-              $0.field("replacement", edit.replacement)
-            }
-          }
+    writer.field("code", diagnostic.code.rawValue)
+    writer.field("severity", diagnostic.severity.rawValue)
+    writer.field("security", diagnostic.code.isSecurity)
+    writer.field("message", diagnostic.message)
+    if let primary = diagnostic.primary { place(primary, &writer, sources) }
+    writer.array("related", diagnostic.secondary) { writer, label in
+      writer.object { place(label, &$0, sources) }
+    }
+    writer.array("notes", diagnostic.notes) { $0.string($1) }
+    writer.array("help", diagnostic.help) { $0.string($1) }
+    guard let fix = diagnostic.fix else { return }
+    writer.object("fix") {
+      $0.field("title", fix.title)
+      $0.field("certain", fix.isCertain)
+      $0.array("edits", fix.edits) { writer, edit in
+        writer.object {
+          $0.field("file", sources.file(edit.span.file)?.name ?? "")
+          $0.field("start", edit.span.start)
+          $0.field("end", edit.span.end)
+          $0.field("replacement", edit.replacement)
         }
       }
     }

@@ -16,8 +16,9 @@ public struct DiagnosticRenderer: Sendable {
   }
 
   /// All of them with blank lines between, then one line that counts them.
-  public func render(_ diagnostics: [Diagnostic]) -> String {
-    (diagnostics.map(render) + [summary(diagnostics).map { $0 + "\n" }].compactMap { $0 }).joined(separator: "\n")
+  public func render(_ diagnostics: [Diagnostic], accepted: Int = 0) -> String {
+    (diagnostics.map(render) + [summary(diagnostics, accepted: accepted).map { $0 + "\n" }].compactMap { $0 }).joined(
+      separator: "\n")
   }
 
   /// One diagnostic, ending with a newline.
@@ -36,8 +37,8 @@ public struct DiagnosticRenderer: Sendable {
     return lines.joined(separator: "\n") + "\n"
   }
 
-  /// `2 errors, 1 warning`, or `nil` when there is nothing to count.
-  public func summary(_ diagnostics: [Diagnostic]) -> String? {
+  /// `2 errors, 1 warning, 1 accepted`, or `nil` when there is nothing to count.
+  public func summary(_ diagnostics: [Diagnostic], accepted: Int = 0) -> String? {
     var parts: [String] = []
     for (severity, one, many) in [
       (Diagnostic.Severity.error, "error", "errors"), (.notYet, "not yet", "not yet"),
@@ -46,6 +47,7 @@ public struct DiagnosticRenderer: Sendable {
       let count = diagnostics.count(severity)
       if count > 0 { parts.append("\(count) \(count == 1 ? one : many)") }
     }
+    if accepted > 0 { parts.append("\(accepted) accepted") }
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
   }
 

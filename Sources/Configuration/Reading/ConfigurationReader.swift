@@ -597,7 +597,7 @@ struct ConfigurationReader {
 
   private func required(_ name: String, _ object: ObjectReader) -> Located<String> {
     if let text = object.text(name), !text.value.isEmpty { return text }
-    if object.value(name)?.scalar != nil || !object.has(name) {
+    if object.value(name)?.scalar != nil || !object.has(name), !report.mends(name, inside: object.span) {
       report.add(
         Diagnostic(
           .missingKey, "\(object.shape.title) needs `\(name)`",

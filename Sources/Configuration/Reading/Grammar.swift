@@ -168,6 +168,9 @@ enum Grammar {
     notYet: "rejectUnknownSNI serverNames")
   static let tlsOptions = Shape("TLS options", "minVersion maxVersion cipherSuites alpn")
   static let log = Shape("the log", "output level format rotation")
+  /// A top-level key of our own.
+  static let ownBlock = Shape("`x-culvert`", "accept")
+  static let acceptance = Shape("an acceptance", "code reason name")
   static let rotation = Shape("log rotation", "maxSize maxAge maxBackups localTime compress")
 }
 

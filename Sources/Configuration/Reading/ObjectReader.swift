@@ -14,6 +14,15 @@ final class Report {
   /// Whether more of the same kind would be left out. Readers stop looking for near names then.
   var isFull: Bool { diagnostics.count >= Self.limit && diagnostics.contains { $0.severity == .error } }
 
+  /// Whether a fix that was given writes a key inside of a span: that it is missing has been said then.
+  func mends(_ key: String, inside span: SourceSpan) -> Bool {
+    diagnostics.contains { diagnostic in
+      diagnostic.fix?.edits.contains {
+        $0.replacement == key && $0.span.file == span.file && $0.span.start >= span.start && $0.span.end <= span.end
+      } ?? false
+    }
+  }
+
   func leaveOut() { leftOut += 1 }
 
   /// The first of each severity is always kept, so that the exit code is right.
@@ -212,12 +221,14 @@ struct ObjectReader {
     _ entry: YAMLEntry, in title: String, known: [String], neighbours: [Neighbour], near: String? = nil
   ) -> Diagnostic {
     let name = printable(entry.name)
-    if let place = neighbours.first(where: { $0.has(entry.name) }) {
+    // A list under the name of one of its items.
+    let plural = entry.value.sequence == nil ? nil : known.first { $0.lowercased() == entry.name.lowercased() + "s" }
+    if plural == nil, let place = neighbours.first(where: { $0.has(entry.name) }) {
       return Diagnostic(
         .misplacedKey, "`\(name)` is not a key of \(title); it belongs in `\(place.path)`",
         at: .init(entry.key.span, "move this to `\(place.path)`"), notes: ["GOST ignores it here without a word"])
     }
-    if let near = near ?? NearNames.best(for: entry.name, among: known) {
+    if let near = plural ?? near ?? NearNames.best(for: entry.name, among: known) {
       return Diagnostic(
         .unknownKey, "unknown key `\(name)` in \(title)", at: .init(entry.key.span, "did you mean `\(near)`?"),
         fix: .replace(entry.key.span, with: near, "write `\(near)`"))

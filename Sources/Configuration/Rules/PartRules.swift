@@ -19,9 +19,21 @@ struct PartRules {
     }
   }
 
+  /// Whether a part is not written where it should be and a key was found that is written where it should not: the
+  /// part that GOST would take instead is nothing to talk about.
+  private func isElsewhere(_ part: SourceSpan, _ service: ServiceConfiguration) -> Bool {
+    guard part.start == service.span.start else { return false }
+    return report.diagnostics.contains { diagnostic in
+      guard [.unknownKey, .misplacedKey].contains(diagnostic.code), diagnostic.severity == .error,
+        let place = diagnostic.primary?.span
+      else { return false }
+      return place.file == service.span.file && place.start >= service.span.start && place.end <= service.span.end
+    }
+  }
+
   private func pair(_ service: ServiceConfiguration) {
     guard let handler = service.handler.descriptor, let listener = service.listener.descriptor, handler.isAvailable,
-      listener.isAvailable
+      listener.isAvailable, !isElsewhere(service.listener.span, service), !isElsewhere(service.handler.span, service)
     else { return }
     let handlerType = service.handler.type
     let listenerType = service.listener.type

@@ -30,7 +30,8 @@ struct ReferenceRules {
       }
     }
     for chain in configuration.chains {
-      for case .reference(let name) in chain.hops where !hops.contains(name.value) {
+      for case .reference(let name) in chain.hops
+      where !hops.contains(name.value) && !report.mends("nodes", inside: chain.span) {
         missing(
           name, "hop", configuration.hops.map(\.name.value), "GOST would end the chain there",
           help: configuration.hops.isEmpty
@@ -69,6 +70,7 @@ struct ReferenceRules {
     for (index, object) in objects.enumerated() {
       let name = object.name
       if name.value.isEmpty {
+        if report.mends("name", inside: object.span) { continue }
         // An explicitly empty name has a place of its own.
         let written = name.span.start != object.span.start
         report.add(
@@ -103,7 +105,9 @@ struct ReferenceRules {
   private func missing(
     _ name: Located<String>, _ kind: String, _ known: [String], _ why: String, help: [String] = []
   ) {
-    if report.isFull { return }
+    // A list whose own name is misspelt has them.
+    let file = SourceSpan(file: name.span.file, start: 0, end: .max)
+    if report.isFull || report.mends("\(kind)s", inside: file) { return }
     let near = NearNames.best(for: name.value, among: known)
     let only = near == nil && known.count == 1 ? known.first : nil
     var help = help

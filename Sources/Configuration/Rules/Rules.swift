@@ -15,6 +15,7 @@ enum Rules {
     AddressRules(configuration: configuration, report: report).apply()
     TunRules(configuration: configuration, report: report).apply()
     SecurityRules(configuration: configuration, report: report).apply()
+    PostureRules(configuration: configuration, report: report).apply()
   }
 }
 
@@ -34,8 +35,12 @@ extension Configuration {
   }
 
   /// Whether a service's targets are dialled by this host itself: without a chain, or through one that is none.
+  /// Not one whose chain or hop is missing: that has been said, and where it goes is not known.
   func goesStraight(_ service: ServiceConfiguration) -> Bool {
-    route(of: service)?.allSatisfy { $0.nodes.allSatisfy(\.isDirect) } ?? true
+    guard !service.ignoresChains, let name = service.handler.chain else { return true }
+    guard let chain = chain(named: name.value) else { return false }
+    let hops = hops(of: chain)
+    return hops.count == chain.hops.count && hops.allSatisfy { $0.nodes.allSatisfy(\.isDirect) }
   }
 
   /// The hops that a service's handler dials through.

@@ -46,28 +46,33 @@ struct SecurityRules {
 
   // MARK: Open proxies
 
-  /// A proxy that anybody may use who reaches it. A relay is not warned of: nobody finds one by chance, and the tunnels
-  /// that are its first use go to one target; what it may reach is limited all the same.
+  /// A proxy or a relay that anybody may use who reaches it. A relay with a forwarder is none: it goes to one target.
   private func openness(_ service: ServiceConfiguration) {
     guard let egress = configuration.egress(of: service), egress.isOpen, !reported(inside: service.span) else { return }
     let asks = !configuration.credentials(of: service.handler).isEmpty
     let type = service.handler.type
+    let isRelay = service.handler.descriptor?.name == "relay"
+    if isRelay, service.forwarder?.nodes.isEmpty == false { return }
+    let what = isRelay ? "a relay" : "a proxy"
     if asks, let entry = service.handler.metadata.entry("skipauth") {
       report.add(
         Diagnostic(
           .openProxy, "\(service.title) lets everybody in: `skipauth` covers every address", .warning,
-          at: .init(entry.valueSpan, "every address"), and: [.init(type.span, "a proxy")],
+          at: .init(entry.valueSpan, "every address"), and: [.init(type.span, what)],
           help: ["write the networks whose hosts need no credentials"]))
-    } else if type.value != "relay" {
+    } else {
       let isWritten = !service.addr.value.isEmpty
+      let isEcho = service.listener.descriptor?.portMeaning == .echoIdentifier
+      let whom =
+        isEcho ? "can ping this host" : "reaches \(isWritten ? "`\(printable(service.addr.value))`" : "it")"
       report.add(
         Diagnostic(
-          .openProxy,
-          "\(service.title) is a proxy for everybody who reaches \(isWritten ? "`\(printable(service.addr.value))`" : "it")",
-          .warning,
-          at: .init(isWritten ? service.addr.span : type.span, "not on loopback, and asks for no credentials"),
+          .openProxy, "\(service.title) is \(what) for everybody who \(whom)", .warning,
+          at: .init(isWritten && !isEcho ? service.addr.span : type.span, "asks for no credentials"),
           notes: ["targets that only this host should reach are refused to its clients"],
-          help: ["give the handler `auth` or an `auther`, or listen on `127.0.0.1`"]))
+          help: [
+            "give the handler `auth` or an `auther`" + (isEcho ? "" : ", or listen on `127.0.0.1`")
+          ]))
     }
     if let entry = service.handler.metadata.entry("egress.allow"),
       let index = egress.allow.firstIndex(where: { $0.ports == nil && $0.network.map { $0.length == 0 } ?? true })
@@ -84,7 +89,7 @@ struct SecurityRules {
 
   private func reported(inside span: SourceSpan) -> Bool {
     report.diagnostics.contains { diagnostic in
-      guard let place = diagnostic.primary?.span else { return false }
+      guard diagnostic.severity <= .notYet, let place = diagnostic.primary?.span else { return false }
       return place.file == span.file && place.start >= span.start && place.end <= span.end
     }
   }

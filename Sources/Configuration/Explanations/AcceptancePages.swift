@@ -1,0 +1,49 @@
+/// Pages about what is left open (of CV07xx), and about acceptances of warnings (CV09xx).
+extension Explanations {
+  static let acceptancePages: [Explanation] = [
+    Explanation(
+      .unverifiedTLS, "a certificate that nobody verifies",
+      [
+        "The dialer encrypts and does not look whom it talks to: it takes every certificate. Whoever can answer in the node's place, on the way or by the name service, reads and changes everything. GOST does so unless it is told otherwise, and says nothing.",
+        "Give the dialer a `tls` block with `secure: true`, which verifies the certificate and the name in it (`serverName` where it is not the node's). `caFile` names the authority where the certificate is from none that the system knows; a certificate that is its own authority can be named there itself. `caFile` without `secure` verifies the certificate and not the name.",
+        "The two ends of a tunnel that share a secret otherwise may accept the warning: `# culvert: accept CV0711 the reason`.",
+      ],
+      wrong: .init(ExampleFile.client(chain: ExampleFile.chain())),
+      right: .init(ExampleFile.client(chain: ExampleFile.chain(dialerLines: ["tls:", "  secure: true"])))),
+    Explanation(
+      .plainTunnel, "a tunnel in the clear",
+      [
+        "GOST's TUN protocol over UDP encrypts nothing and authenticates no packet; a passphrase only registers a client's address, and crosses the network in the clear as well. Who is on the way reads the packets, and who reaches the server's port can send some into the network behind it.",
+        "Let the server listen on `127.0.0.1` and put a relay over `tls`, `quic`, `icmp` or another listener that encrypts in front of it; clients then go through a chain to that relay, and their forwarder names the server by `127.0.0.1` too. On a network that is private by itself the warning may be accepted.",
+      ],
+      wrong: .init(ExampleFile.server()), right: .init(ExampleFile.server(addr: "127.0.0.1:8421"))),
+    Explanation(
+      .emptyPassword, "a user without a password",
+      [
+        "The handler asks for a user name and takes it with an empty password. User names are guessed and logged; for a TUN server the name is the client's inner address, which is no secret at all."
+      ],
+      wrong: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann"])),
+      right: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: x"]))),
+    Explanation(
+      .badAcceptance, "an acceptance that is none",
+      [
+        "A warning is accepted by a comment `# culvert: accept CODE reason`, behind the line that it is about or above it. The reason is for the next one who reads the file and may not be left out; several codes are joined by commas.",
+        "In JSON a top-level `x-culvert` does the same: `{\"accept\": [{\"code\": \"CV0708\", \"name\": \"relay\", \"reason\": \"…\"}]}`, where `name` is that of a service, chain, hop or auther, and without it the whole file is meant.",
+      ],
+      wrong: .init(ExampleFile.relay() + " # culvert: accept CV0708"),
+      right: .init("# culvert: accept CV0708 only the office reaches this port\n" + ExampleFile.relay())),
+    Explanation(
+      .acceptanceOfError, "an error cannot be accepted",
+      ["Only warnings can be accepted. What is an error would not do what it says, whatever the reason; mend it."],
+      wrong: .init(
+        ExampleFile.relay(handlerLines: ["auth: {password: x} # culvert: accept CV0702 the name is not needed"])),
+      right: .init(ExampleFile.relay(handlerLines: ["auth: {username: ann, password: x}"]))),
+    Explanation(
+      .unusedAcceptance, "an acceptance of nothing",
+      [
+        "The file accepts a warning that is not given, at least not for the line where the acceptance stands and what is indented below it. Either the cause is gone, and the comment can go too, or it stands at another line than the one that the warning names."
+      ],
+      wrong: .init(ExampleFile.relay(handlerLines: ["# culvert: accept CV0709 nobody knows the port", "retries: 1"])),
+      right: .init(ExampleFile.relay(handlerLines: ["retries: 1"]))),
+  ]
+}

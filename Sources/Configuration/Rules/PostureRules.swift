@@ -1,0 +1,128 @@
+import PartDescriptors
+import Values
+
+/// What GOST leaves open in silence and a user may have wanted so: certificates that nobody verifies, tunnels in the
+/// clear, users without a password. Warnings, which a file may accept with a reason and `--strict` makes errors.
+///
+/// Nothing is said of an object that has an error, whose settings are not what they will be, nor of ways that do not
+/// leave this host.
+struct PostureRules {
+  let configuration: Configuration
+  let report: Report
+
+  func apply() {
+    for node in configuration.allNodes where !isReported(node.span) { certificate(node) }
+    for service in configuration.services where !isReported(service.span) {
+      if service.isTunServer { server(service) }
+      if service.isTunClient { client(service) }
+    }
+    passwords()
+  }
+
+  // MARK: Certificates
+
+  private func certificate(_ node: NodeConfiguration) {
+    guard let dialer = node.dialer.descriptor, dialer.isAvailable, dialer.encrypts,
+      node.connector.descriptor?.isAvailable == true, !isLoopback(node.address)
+    else { return }
+    // With a `caFile` alone the chain is verified and the name is not.
+    let tls = node.dialer.tls
+    if tls?.secure?.value == true || tls?.caFile != nil { return }
+    let title = node.name.value.isEmpty ? "the node" : "`\(printable(node.name.value))`"
+    report.add(
+      Diagnostic(
+        .unverifiedTLS, "whoever answers for \(title) is believed: its certificate is not verified", .warning,
+        at: .init(tls?.secure?.span ?? node.dialer.type.span, "any certificate will do"),
+        notes: ["GOST verifies only where it is told to; somebody on the way could read and change everything"],
+        help: [
+          "give the dialer `tls` with `secure: true`, and with `caFile` where no public authority signed the certificate"
+        ]))
+  }
+
+  // MARK: Tunnels
+
+  private func server(_ service: ServiceConfiguration) {
+    guard let address = service.address, address.port != 0, !service.listensOnLoopbackOnly else { return }
+    report.add(
+      Diagnostic(
+        .plainTunnel,
+        "\(service.title) takes packets in the clear from everybody who reaches `\(printable(service.addr.value))`",
+        .warning, at: .init(service.addr.span, "UDP, neither encrypted nor authenticated"),
+        notes: ["one forged datagram is a packet inside the tunnel's network"],
+        help: [
+          "listen on `127.0.0.1:\(address.port)`, which clients reach through a relay over `tls`, `quic` or `icmp`"
+        ]))
+  }
+
+  private func client(_ service: ServiceConfiguration) {
+    guard let targets = service.forwarder?.nodes, let target = targets.first else { return }
+    if configuration.goesStraight(service) {
+      guard !targets.allSatisfy({ isLoopback($0.address) }) else { return }
+      report.add(
+        Diagnostic(
+          .plainTunnel, "the packets of \(service.title) cross the network in the clear", .warning,
+          at: .init(target.addr.span, "UDP, neither encrypted nor authenticated"),
+          notes: ["whoever is on the way can read them and add some"],
+          help: ["go through a `chain` whose node dials `tls`, `quic` or `icmp`"]))
+      return
+    }
+    let hops = configuration.route(of: service) ?? []
+    let nodes = hops.flatMap(\.nodes)
+    guard let chain = service.handler.chain, !nodes.isEmpty, nodes.allSatisfy(isJudged),
+      !hops.contains(where: { $0.nodes.allSatisfy(isPrivate) }), !nodes.allSatisfy({ isLoopback($0.address) })
+    else { return }
+    report.add(
+      Diagnostic(
+        .plainTunnel, "the packets of \(service.title) cross the network in the clear", .warning,
+        at: .init(chain.span, "no hop of this chain encrypts"),
+        and: nodes.first.map { [.init($0.dialer.type.span, "sends in the clear")] } ?? [],
+        notes: ["whoever is on the way can read them and add some"],
+        help: ["let a node dial `tls`, `quic` or `icmp`, and its other end listen with the same"]))
+  }
+
+  private func isJudged(_ node: NodeConfiguration) -> Bool {
+    node.dialer.descriptor?.isAvailable == true && node.connector.descriptor?.isAvailable == true
+      && !isReported(node.span)
+  }
+
+  /// SOCKS5 between two GOSTs speaks TLS by itself, over any dialer.
+  private func isPrivate(_ node: NodeConfiguration) -> Bool {
+    node.dialer.descriptor?.encrypts == true || node.connector.descriptor?.name == "socks5"
+  }
+
+  // MARK: Passwords
+
+  private func passwords() {
+    var judged: Set<SourceSpan> = []
+    for service in configuration.services {
+      // SOCKS4 has no passwords: the name is the secret.
+      guard let handler = service.handler.descriptor, handler.isAvailable, handler.name != "socks4",
+        !service.listensOnLoopbackOnly, !isReported(service.span)
+      else { continue }
+      for user in configuration.credentials(of: service.handler)
+      where (user.password?.value ?? Secret("")) == Secret("") && judged.insert(user.username.span).inserted {
+        let name = printable(user.username.value)
+        report.add(
+          Diagnostic(
+            .emptyPassword, "whoever knows the user name `\(name)` gets in: it has no password", .warning,
+            at: .init(user.password?.span ?? user.username.span, "no password"),
+            help: [
+              service.isTun
+                ? "give it a `password`, which the client sends as its `passphrase`" : "give it a `password`"
+            ]))
+      }
+    }
+  }
+
+  private func isLoopback(_ address: HostPort?) -> Bool {
+    guard let address else { return false }
+    return address.literal?.isLoopback ?? (address.host == "localhost")
+  }
+
+  private func isReported(_ span: SourceSpan) -> Bool {
+    report.diagnostics.contains { diagnostic in
+      guard diagnostic.severity <= .notYet, let place = diagnostic.primary?.span else { return false }
+      return place.file == span.file && place.start >= span.start && place.end <= span.end
+    }
+  }
+}
