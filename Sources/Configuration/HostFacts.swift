@@ -6,8 +6,13 @@ public struct HostFacts: Sendable {
   /// not resolve.
   public var resolved: [String: [IPAddress]]
   public var interfaces: [InterfaceFacts]
+  /// The permission bits (of `stat`'s `st_mode`, 0 to 0o7777) of the files that exist, by the names in the configuration.
+  public var permissions: [String: UInt32]
 
-  public init(resolved: [String: [IPAddress]] = [:], interfaces: [InterfaceFacts] = []) {
+  public init(
+    resolved: [String: [IPAddress]] = [:], interfaces: [InterfaceFacts] = [], permissions: [String: UInt32] = [:]
+  ) {
+    self.permissions = permissions
     self.resolved = resolved
     self.interfaces = interfaces
   }
@@ -35,6 +40,13 @@ extension Configuration {
       names.append(address.host)
     }
     return names
+  }
+
+  /// The files of private keys. The caller looks at them for `HostFacts.permissions`.
+  public var keyFiles: [Located<String>] {
+    let ofServices = services.flatMap { [$0.handler.tls, $0.listener.tls] }
+    let ofNodes = allNodes.flatMap { [$0.connector.tls, $0.dialer.tls] }
+    return (ofServices + ofNodes + [tls]).compactMap { $0?.keyFile }.filter { !$0.value.isEmpty }
   }
 
   /// The nodes that are dialled from this host: the first hop of each chain.

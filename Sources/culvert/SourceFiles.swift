@@ -31,8 +31,23 @@ enum SourceFiles {
     guard unreadable.isEmpty else {
       return CheckReport(configuration: nil, diagnostics: unreadable, sources: SourceMap())
     }
-    return Checker.check(
-      own, arguments: arguments, with: others, strict: options.strict, fragment: options.fragment)
+    let check = { (host: HostFacts?) in
+      Checker.check(
+        own, arguments: arguments, with: others, host: host, strict: options.strict, fragment: options.fragment)
+    }
+    let report = check(nil)
+    let permissions = permissions(of: report.configuration?.keyFiles.map(\.value) ?? [])
+    return permissions.isEmpty ? report : check(HostFacts(permissions: permissions))
+  }
+
+  /// The permission bits of those files that are there.
+  private static func permissions(of files: [String]) -> [String: UInt32] {
+    var found: [String: UInt32] = [:]
+    for file in files {
+      var facts = stat()
+      if stat(file, &facts) == 0 { found[file] = UInt32(facts.st_mode & 0o7777) }
+    }
+    return found
   }
 
   /// The configuration as one text, with what was found on the way.

@@ -42,6 +42,9 @@ import Testing
       .resolvedFamilyMismatch: check(
         Examples.client, host: HostFacts(resolved: ["ipv6.server.com": [.v4(0xC000_0201)]])
       ).diagnostics,
+      .looseKeyFile: check(
+        relayServer() + "    tls: {certFile: c.pem, keyFile: k.pem}\n", host: HostFacts(permissions: ["k.pem": 0o644])
+      ).diagnostics,
     ]
     for page in Explanations.all where page.wrong == nil {
       #expect(producers[page.code]?.contains { $0.code == page.code } == true, "\(page.code.rawValue)")

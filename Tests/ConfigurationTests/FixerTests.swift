@@ -86,6 +86,17 @@ import Testing
     #expect(text(outcome) == tunServer().with("  handler:\n", "\n  handler:\n"), "\(outcome.report.rendered)")
   }
 
+  @Test("A part that is written by its type alone gets the key")
+  func types() {
+    let short = "services:\n- name: r\n  addr: 127.0.0.1:1\n  handler: relay # ours\n  listener: tls\n"
+    let outcome = fix(short)
+    #expect(
+      text(outcome)
+        == short.with("handler: relay", "handler: {type: relay}").with("listener: tls", "listener: {type: tls}"))
+    #expect(outcome.report.diagnostics.isEmpty, "\(outcome.report.rendered)")
+    #expect(text(fix(short.with("relay", "nothing"))).contains("handler: nothing"))
+  }
+
   @Test("A guess is never applied, and what the file accepts stays")
   func guesses() {
     let guess = tunClient().with("chain: out", "chain: elsewhere")
@@ -120,6 +131,10 @@ import Testing
 
   @Test("A secret is not printed by the difference")
   func secrets() throws {
+    let misspelt = fix(relayServer(["auth:", "  user: ann", "  pass: hunter2"]))
+    let shown = UnifiedDiff().render(try #require(misspelt.files.first))
+    #expect(shown.contains("-      pass: ******\n") && shown.contains("+      password: ******\n"), "\(shown)")
+    #expect(text(misspelt).contains("password: hunter2") && !shown.contains("hunter2"))
     let outcome = fix(relayServer(["auth: {usrname: ann, password: hunter2}"]))
     let diff = UnifiedDiff(colors: true).render(try #require(outcome.files.first))
     #expect(diff.contains("username") && diff.contains("******") && !diff.contains("hunter2"), "\(diff)")

@@ -51,6 +51,20 @@ import Testing
     #expect(report.place(.openProxy) == "13:11 relay")
   }
 
+  @Test("A key that others may read or replace is named, where it is looked at")
+  func keys() {
+    let text = relayServer(["auth: {username: ann, password: pw}"]) + "    tls: {certFile: c.pem, keyFile: k.pem}\n"
+    for (mode, isLoose) in [
+      (0o600, false), (0o400, false), (0o640, false), (0o644, true), (0o620, true), (0o602, true),
+    ] {
+      let report = check(text, host: HostFacts(permissions: ["k.pem": UInt32(mode), "c.pem": 0o644]), posture: true)
+      #expect(report.codes == (isLoose ? [.looseKeyFile] : []), "\(mode) \(report.rendered)")
+    }
+    let accepted = text.with("k.pem}", "k.pem} # culvert: accept CV0714 nobody else has an account")
+    #expect(check(accepted, host: HostFacts(permissions: ["k.pem": 0o644]), strict: true).diagnostics.isEmpty)
+    #expect(check(accepted, strict: true).diagnostics.isEmpty)
+  }
+
   @Test("The examples accept what they leave open")
   func examples() {
     for (text, count) in [(Examples.server, 2), (Examples.client, 1)] {

@@ -49,6 +49,15 @@ extension Tunnels {
         sed -i 's/# ours/# culvert: accept CV0708 ours alone/' a.yaml; $culvert check --strict a.yaml; echo $?
         """, Self.mended)
       #expect(output == "0\n1\n1 accepted\n0\n", "\(output)")
+      let key = try run(
+        """
+        touch c.pem k.pem && chmod 644 k.pem && echo '    tls: {certFile: c.pem, keyFile: k.pem}' >>a.yaml
+        sed -i 's/listener:.*/listener:\\n    type: tls/; s/:8443/127.0.0.1:8443/' a.yaml; $culvert check a.yaml | grep warning
+        chmod 600 k.pem; $culvert check a.yaml
+        """, Self.mended)
+      #expect(
+        key == "warning[CV0714]: everybody on this host may read the key `k.pem`\n1 warning\nno problems found\n",
+        "\(key)")
     }
 
     @Test("JSON and SARIF are one document each, and a piece of a file is one with --fragment")

@@ -76,7 +76,7 @@ extension [Acceptance] {
             .warning, at: .init(acceptance.span, "cannot be accepted"),
             and: diagnostic.primary.map { [.init($0.span, "the \(diagnostic.severity.word)")] } ?? [],
             help: ["only a warning can be accepted: mend the cause"]))
-      } else if !isUsed[index], isWhole, !(alone && acceptance.code.needsMoreThanTheFile) {
+      } else if !isUsed[index], isWhole, !acceptance.code.needsHost, !(alone && acceptance.code.needsPeer) {
         if case .nothing = acceptance.scope { continue }
         left.append(
           Diagnostic(

@@ -104,6 +104,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case unverifiedTLS = "CV0711"
   case plainTunnel = "CV0712"
   case emptyPassword = "CV0713"
+  case looseKeyFile = "CV0714"
 
   // Command line.
   case badArgument = "CV0801"
@@ -117,14 +118,17 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   public var isSecurity: Bool {
     switch self {
     case .ignoredAuthentication, .emptyUserName, .tlsWithoutEffect, .openProxy, .egressOpen, .unverifiedTLS,
-      .plainTunnel, .emptyPassword:
+      .plainTunnel, .emptyPassword, .looseKeyFile:
       true
     default: false
     }
   }
 
-  /// Whether the code is found only when more than the file is looked at: the other end's file, or the host.
-  var needsMoreThanTheFile: Bool { rawValue.hasPrefix("CV06") || self == .resolvedFamilyMismatch }
+  /// Whether the code is found only when the other end's file is looked at.
+  var needsPeer: Bool { rawValue.hasPrefix("CV06") }
+
+  /// Whether the code is found only where the file will run.
+  var needsHost: Bool { self == .resolvedFamilyMismatch || self == .looseKeyFile }
 
   /// Whether the file could not be read at all.
   public var isUnreadable: Bool { rawValue.hasPrefix("CV00") }

@@ -116,16 +116,19 @@ struct LineCells {
 /// Finds secrets in a line that was never parsed (a syntax error may stand on the line of a password).
 enum SecretText {
   private static let names = ["password", "passphrase", "token", "secret", "cipherkey"]
+  /// Other ways to write the first, which are the ends of other words too: of `bypass` for one.
+  private static let words = ["pass", "passwd", "pwd"]
 
   /// Ranges of values behind `password:` and its like.
   static func ranges(in line: [UInt8]) -> [Range<Int>] {
     let lower = line.map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
     var found: [Range<Int>] = []
-    for name in names {
+    for name in names + words {
       let pattern = Array(name.utf8)
       var index = 0
       while index + pattern.count <= lower.count {
         if lower[index..<index + pattern.count].elementsEqual(pattern),
+          index == 0 || !(0x61...0x7A).contains(lower[index - 1]) || names.contains(name),
           let value = value(in: line, after: index + pattern.count)
         {
           found.append(value)

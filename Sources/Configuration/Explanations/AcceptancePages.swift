@@ -25,6 +25,12 @@ extension Explanations {
       wrong: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann"])),
       right: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: x"]))),
     Explanation(
+      .looseKeyFile, "a private key that others may read or replace",
+      [
+        "The file of a private key may be read by everybody on this host, or written by others than its owner. With the key anybody can pretend to be this end of the tunnel, and no certificate shows it.",
+        "Take the rights away: `chmod 600 key.pem`, or `chmod 640` where a group of services shares it. The file is looked at on the host where `culvert check` runs; one that is not there is not judged.",
+      ]),
+    Explanation(
       .badAcceptance, "an acceptance that is none",
       [
         "A warning is accepted by a comment `# culvert: accept CODE reason`, behind the line that it is about or above it. The reason is for the next one who reads the file and may not be left out; several codes are joined by commas.",

@@ -69,7 +69,8 @@ struct ObjectReader {
         Diagnostic(
           .wrongType, "\(shape.title) is a mapping of keys to values, not \(node.kind)",
           at: .init(node.span, node.kind),
-          help: ["its keys are \(quotedList(shape.names))"], fix: Self.spaceFix(node, shape)))
+          help: ["its keys are \(quotedList(shape.names))"],
+          fix: Self.typeFix(node, shape) ?? Self.spaceFix(node, shape)))
       return nil
     }
     self.node = node
@@ -111,6 +112,15 @@ struct ObjectReader {
           .misplacedKey, "`\(field.name)` has no effect in \(shape.title); it belongs in `\(place)`",
           at: .init(entry.key.span, "move this to `\(place)`"), notes: [why]))
     }
+  }
+
+  /// `handler: tun` means a part by its type alone.
+  private static func typeFix(_ node: YAMLNode, _ shape: Shape) -> Diagnostic.Fix? {
+    guard let scalar = node.scalar, scalar.style == .plain, node.anchor == nil,
+      let kind = PartKind.allCases.first(where: { shape.title == "a \($0.rawValue)" }),
+      PartCatalog.find(kind, scalar.text) != nil
+    else { return nil }
+    return .replace(node.span, with: "{type: \(scalar.text)}", "write it as the `type`")
   }
 
   /// `type:relay` is text in YAML; with a space it is a key and its value.

@@ -1,7 +1,7 @@
 import PartDescriptors
 import Values
 
-/// Rules that need to know the host: what a name resolves to.
+/// Rules that need to know the host: what a name resolves to, who may read a key.
 struct HostRules {
   let configuration: Configuration
   let host: HostFacts
@@ -9,6 +9,23 @@ struct HostRules {
 
   func apply() {
     for node in configuration.dialledNodes { family(node) }
+    var judged: Set<String> = []
+    for file in configuration.keyFiles where judged.insert(file.value).inserted { permissions(file) }
+  }
+
+  /// A key that everybody on the host may read is no secret; one that others may replace is not ours. A group that may
+  /// read it is a common way to share one between services.
+  private func permissions(_ file: Located<String>) {
+    guard let bits = host.permissions[file.value], bits & 0o026 != 0 else { return }
+    let isReadable = bits & 0o004 != 0
+    let mode = "0" + String(bits & 0o7777, radix: 8)
+    report.add(
+      Diagnostic(
+        .looseKeyFile,
+        "\(isReadable ? "everybody on this host may read" : "others than its owner may replace") the key `\(printable(file.value))`",
+        .warning, at: .init(file.span, "has the mode \(mode)"),
+        notes: isReadable ? ["whoever has the key can pretend to be this end"] : [],
+        help: ["`chmod \(isReadable && bits & 0o040 != 0 ? "640" : "600") \(printable(file.value))`"]))
   }
 
   /// A name whose addresses are all of the other family: GOST hangs or logs an error for each packet (its issues
