@@ -62,6 +62,25 @@ import Testing
     for end in 0...peer.count { judge(own, with: Array(peer[..<end])) }
   }
 
+  @Test("A piece that begins and ends at any byte is judged, and mended without a fault", arguments: files.indices)
+  func pieces(_ index: Int) {
+    let bytes = Array(Self.files[index].utf8)
+    for start in stride(from: 0, to: bytes.count, by: 17) {
+      for end in stride(from: start, through: bytes.count, by: 29) {
+        let piece = Array(bytes[start..<end])
+        let report = Checker.check([(name: "m.yaml", bytes: piece)], strict: true, fragment: true)
+        let isSound = report.diagnostics.allSatisfy { diagnostic in
+          let span = diagnostic.primary?.span
+          return (span?.end ?? 0) <= piece.count && diagnostic.code != .nothingToDo
+        }
+        #expect(isSound, "\(String(decoding: piece, as: UTF8.self))\n\(report.rendered)")
+      }
+    }
+    let half = Array(bytes[..<(bytes.count / 2)])
+    let outcome = Fixer.fix([(name: "m.yaml", bytes: half)], fragment: true)
+    #expect(SARIF.render(outcome.report.diagnostics, sources: outcome.report.sources, version: "1").hasSuffix("}\n"))
+  }
+
   @Test("Random text of YAML's characters is judged")
   func random() {
     var state: UInt64 = 0x2545_F491_4F6C_DD1D
