@@ -51,6 +51,40 @@ extension Tunnels {
       #expect(client.says("does not speak relay", within: Self.patience) != nil, net.story)
     }
 
+    @Test("A forward or a proxy over a node that does not let it in says the node's reason when it is used")
+    func refusedWhenUsed() throws {
+      let net = try Net()
+      defer { net.close() }
+      try net.culvert(
+        "server",
+        """
+        services:
+        - {name: auto, addr: ":8441", handler: {type: auto}, listener: {type: tcp}}
+        - {name: guarded, addr: ":8442", handler: {type: relay, auth: {username: u, password: p}}, listener: {type: tcp}}
+        """)
+      let chains = [("auto", 8441), ("guarded", 8442)].map { name, port in
+        "- {name: \(name), hops: [{name: h, nodes: [{name: \(name)-node, addr: '10.99.0.2:\(port)', "
+          + "connector: {type: relay}, dialer: {type: tcp}}]}]}"
+      }
+      let client = try net.culvert(
+        "client",
+        """
+        services:
+        - name: forward
+          addr: 127.0.0.1:8001
+          handler: {type: tcp, chain: auto}
+          listener: {type: tcp}
+          forwarder: {nodes: [{name: t, addr: "10.99.0.2:9"}]}
+        - {name: proxy, addr: "127.0.0.1:8002", handler: {type: http, chain: guarded}, listener: {type: tcp}}
+        chains:
+        \(chains.joined(separator: "\n"))
+        """)
+      try net.run("client", "echo hello | nc -w 3 127.0.0.1 8001")
+      #expect(client.says("does not speak relay", within: Self.patience) != nil, net.story)
+      try net.run("client", "curl -s -m 3 -x http://127.0.0.1:8002 http://10.99.0.2:9/")
+      #expect(client.says("the relay refused: unauthorized", within: Self.patience) != nil, net.story)
+    }
+
     @Test("A silent other end: the causes that remain, most likely first")
     func silentRelay() throws {
       try atOnce([("silent", .tcp), ("silent", .tls)]) { net, mistake in

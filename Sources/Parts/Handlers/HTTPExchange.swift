@@ -107,7 +107,7 @@ final class HTTPExchange: ByteStreamObserver {
 
   func streamReadable(_ stream: any ByteStream) { pumpResponse() }
 
-  func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { cutShort("the connection was lost") }
+  func streamFailed(_ stream: any ByteStream, _ failure: TransportFailure) { cutShort(failure) }
 
   /// Moves the response while the client takes it.
   func pumpResponse() {
@@ -123,8 +123,8 @@ final class HTTPExchange: ByteStreamObserver {
         case .end:
           ended()
           return
-        case .failed:
-          cutShort("the connection was lost")
+        case .failed(let failure):
+          cutShort(failure)
           return
         }
       }
@@ -203,7 +203,7 @@ final class HTTPExchange: ByteStreamObserver {
   private func ended() {
     do {
       guard responseBody != nil else {
-        cutShort("it closed the connection without a response")
+        cutShort(TransportFailure(.lost, "it closed the connection without a response"))
         return
       }
       try responseBody?.end()
@@ -213,9 +213,12 @@ final class HTTPExchange: ByteStreamObserver {
     }
   }
 
-  private func cutShort(_ what: String) {
+  /// A relay may say only now that it could not reach the target: the log has its reason, the client the kind of it.
+  private func cutShort(_ failure: TransportFailure) {
     if responseBody == nil {
-      session.exchangeFailed(502, "no response from \(target): \(what)", to: request)
+      session.exchangeFailed(
+        failure.httpStatus, "no response from \(target): \(failure.httpReason)", to: request,
+        because: "no response from \(target): \(failure)")
     } else {
       session.abort()
     }

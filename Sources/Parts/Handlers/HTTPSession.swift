@@ -268,8 +268,10 @@ final class HTTPSession: ProxySession, ByteStreamObserver {
   }
 
   /// The target's answer cannot be used, and none of it has gone to the client.
-  func exchangeFailed(_ status: Int, _ text: String, to head: HTTPRequestHead) {
-    core.complain(text, from: stream.client)
+  ///
+  /// - Parameter reason: for the log, where it says more than a client is told.
+  func exchangeFailed(_ status: Int, _ text: String, to head: HTTPRequestHead, because reason: String? = nil) {
+    core.complain(reason ?? text, from: stream.client)
     answer(status, text, to: head)
   }
 
@@ -410,7 +412,7 @@ extension HTTPResponseHead {
 
 extension TransportFailure {
   /// What a client of HTTP is told: less than the log, which may name nodes that are not its business.
-  fileprivate var httpStatus: Int {
+  var httpStatus: Int {
     switch kind {
     case .forbidden, .permission: 403
     case .timeout: 504
@@ -419,7 +421,7 @@ extension TransportFailure {
     }
   }
 
-  fileprivate var httpReason: String {
+  var httpReason: String {
     switch kind {
     case .forbidden, .permission: "it is not allowed"
     case .timeout: "no answer in time"

@@ -172,7 +172,13 @@ public final class HandlerCore {
     let joint = StreamJoint(shared: shared, client, upstream.stream) { [weak self] failure in
       guard let self, let key = box.key, let joined = self.joints.removeValue(forKey: key) else { return }
       self.served &+= 1
-      if let failure {
+      guard let failure else { return }
+      switch failure.kind {
+      case .refused, .violation, .forbidden:
+        // A node says no only when it is asked, which is after the streams were joined (`RelayConnector`).
+        self.failures &+= 1
+        self.complain("\(joined.name): \(failure)", from: joined.client.client)
+      case .timeout, .lost, .unreachable, .permission, .local:
         self.log.debug(
           "a connection ended early: \(failure)",
           ["client": joined.client.client?.description ?? "unknown", "connection": joined.name])
