@@ -39,7 +39,7 @@ extension Explanations {
     Explanation(
       .tooManyValues, "too many values",
       [
-        "A file may hold 100,000 values, each alias counted as all that it stands for. A few lines of aliases to aliases can expand to billions of values; reading stops before that."
+        "A file may hold 60,000 values, each alias counted as all that it stands for, with 10,000 items of lists and 4,096 services among them. A few lines of aliases to aliases can expand to billions of values; reading stops before that."
       ]),
     Explanation(
       .severalDocuments, "several documents in one file",

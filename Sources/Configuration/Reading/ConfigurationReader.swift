@@ -19,7 +19,7 @@ struct ConfigurationReader {
           Neighbour("services[].handler", Grammar.handler),
         ])
     else { return }
-    configuration.services += object.list("services").compactMap(service)
+    configuration.services += object.list("services", atMost: PortRange.largest).compactMap(service)
     configuration.chains += object.list("chains").compactMap(chain)
     configuration.hops += object.list("hops").compactMap { hop($0, inChain: false) }
     configuration.authers += object.list("authers").compactMap(auther)
@@ -30,8 +30,8 @@ struct ConfigurationReader {
   // MARK: Services
 
   private func service(_ node: YAMLNode) -> ServiceConfiguration? {
-    let handlerType = partType(node["handler"], .handler, fallback: "auto", at: node)
-    let listenerType = partType(node["listener"], .listener, fallback: "tcp", at: node)
+    let handlerType = partType(node["handler"], .handler, at: node)
+    let listenerType = partType(node["listener"], .listener, at: node)
     let handlerKeys = handlerType.descriptor?.keys ?? []
     let listenerKeys = listenerType.descriptor?.keys ?? []
     guard
@@ -84,9 +84,7 @@ struct ConfigurationReader {
     _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, isKnown: Bool, _ neighbours: [Neighbour],
     sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
   ) -> HandlerConfiguration {
-    let hasTLS = type.descriptor?.abilities.contains(.tls) == true
-    let object = read(
-      node, hasTLS ? Grammar.handlerWithTLS : Grammar.handler, neighbours, judgesPlacement: isKnown)
+    let object = read(node, Grammar.shape(.handler, type.descriptor), neighbours, judgesPlacement: isKnown)
     return HandlerConfiguration(
       type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
       authers: ([object?.text("auther")] + (object?.texts("authers") ?? [])).compactMap(filled),
@@ -101,9 +99,7 @@ struct ConfigurationReader {
     _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, isKnown: Bool, _ neighbours: [Neighbour],
     sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
   ) -> ListenerConfiguration {
-    let isRemote = type.descriptor?.abilities.contains(.remote) == true
-    let object = read(
-      node, isRemote ? Grammar.remoteListener : Grammar.listener, neighbours, judgesPlacement: isKnown)
+    let object = read(node, Grammar.shape(.listener, type.descriptor), neighbours, judgesPlacement: isKnown)
     return ListenerConfiguration(
       type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
       tls: tls(object?.value("tls")),
@@ -197,8 +193,8 @@ struct ConfigurationReader {
   private func node(
     _ node: YAMLNode, interface: Located<String>?, mark: Located<UInt32>?, proxyProtocol: Int?
   ) -> NodeConfiguration? {
-    let connectorType = partType(node["connector"], .connector, fallback: "http", at: node)
-    let dialerType = partType(node["dialer"], .dialer, fallback: "tcp", at: node)
+    let connectorType = partType(node["connector"], .connector, at: node)
+    let dialerType = partType(node["dialer"], .dialer, at: node)
     let connectorKeys = connectorType.descriptor?.keys ?? []
     let dialerKeys = dialerType.descriptor?.keys ?? []
     let isKnown = connectorType.isAvailable && dialerType.isAvailable
@@ -212,14 +208,13 @@ struct ConfigurationReader {
         ])
     else { return nil }
     let connectorNode = read(
-      object.value("connector"),
-      connectorType.descriptor?.abilities.contains(.tls) == true ? Grammar.connectorWithTLS : Grammar.connector,
+      object.value("connector"), Grammar.shape(.connector, connectorType.descriptor),
       [
         Neighbour("connector.metadata", connectorKeys), Neighbour("dialer", Grammar.dialer),
         Neighbour("dialer.metadata", dialerKeys), Neighbour("node", Grammar.node),
       ], judgesPlacement: isKnown)
     let dialerNode = read(
-      object.value("dialer"), Grammar.dialer,
+      object.value("dialer"), Grammar.shape(.dialer, dialerType.descriptor),
       [
         Neighbour("dialer.metadata", dialerKeys), Neighbour("connector", Grammar.connector),
         Neighbour("connector.metadata", connectorKeys), Neighbour("node", Grammar.node),
@@ -271,7 +266,8 @@ struct ConfigurationReader {
   }
 
   /// The type of a part, looked up; unknown and not-yet types are reported once, here.
-  private func partType(_ node: YAMLNode?, _ kind: PartKind, fallback: String, at parent: YAMLNode) -> PartType {
+  private func partType(_ node: YAMLNode?, _ kind: PartKind, at parent: YAMLNode) -> PartType {
+    let fallback = Grammar.defaultType(kind)
     guard let value = node?["type"], !value.isNull, value.scalar?.text != "" else {
       let place = node.flatMap { $0.isNull ? nil : $0.span } ?? startOf(parent)
       let descriptor = PartCatalog.find(kind, fallback)

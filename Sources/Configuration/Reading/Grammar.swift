@@ -155,6 +155,25 @@ enum Grammar {
       .init(name: "auth", state: .belongs(in: "connector", why: "only the dialers `ssh` and `sshd` send credentials"))
     ])
 
+  /// The shape of a part, by its type; `nil` for a type that nobody knows.
+  static func shape(_ kind: PartKind, _ part: PartDescriptor?) -> Shape {
+    switch kind {
+    case .handler: part?.abilities.contains(.tls) == true ? handlerWithTLS : handler
+    case .listener: part?.abilities.contains(.remote) == true ? remoteListener : listener
+    case .connector: part?.abilities.contains(.tls) == true ? connectorWithTLS : connector
+    case .dialer: dialer
+    }
+  }
+
+  /// The type that GOST takes where none is written.
+  static func defaultType(_ kind: PartKind) -> String {
+    switch kind {
+    case .handler: "auto"
+    case .listener, .dialer: "tcp"
+    case .connector: "http"
+    }
+  }
+
   static let auther = Shape("an auther", "name auths", notYet: "reload file redis http plugin")
   static let auth = Shape("a user", "username password", notYet: "file")
   static let selector = Shape("a selector", "strategy maxFails failTimeout", notYet: "maxLatency")

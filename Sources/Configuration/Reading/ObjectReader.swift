@@ -5,9 +5,13 @@ import Values
 /// a hundred thousand faults, and each costs memory and time.
 final class Report {
   static let limit = 200
+  /// Items of all lists together: services, chains, hops, nodes, users, names.
+  static let mostItems = 10_000
 
   private(set) var diagnostics: [Diagnostic] = []
   private(set) var leftOut = 0
+  private var itemsRead = 0
+  private var isOverfull = false
   /// The files, for fixes that have to fit in.
   var sources = SourceMap()
 
@@ -24,6 +28,21 @@ final class Report {
   }
 
   func leaveOut() { leftOut += 1 }
+
+  /// The items of a list that there is still room for; what is more is said once. Each item becomes a part of the model,
+  /// which takes many times the memory of what was written for it.
+  func fitting(_ items: [YAMLNode], of name: String, atMost most: Int) -> [YAMLNode] {
+    let room = max(0, min(most, Self.mostItems - itemsRead))
+    itemsRead += min(items.count, room)
+    if items.count > room, !isOverfull {
+      isOverfull = true
+      add(
+        Diagnostic(
+          .tooManyValues, "`\(name)` has \(items.count) items, and there is room for \(room)",
+          at: .init(items[room].span, "too many from here")))
+    }
+    return Array(items.prefix(room))
+  }
 
   /// The first of each severity is always kept, so that the exit code is right.
   func add(_ diagnostic: Diagnostic) {
@@ -196,7 +215,7 @@ struct ObjectReader {
   }
 
   /// A list; a single value of GOST's list keys is an error, as viper's reader makes it one item only by chance.
-  func list(_ name: String) -> [YAMLNode] {
+  func list(_ name: String, atMost most: Int = Report.mostItems) -> [YAMLNode] {
     guard let value = value(name) else { return [] }
     guard let items = value.sequence else {
       report.add(
@@ -205,7 +224,7 @@ struct ObjectReader {
           help: ["put a `-` before each item"]))
       return []
     }
-    return items
+    return report.fitting(items, of: name, atMost: most)
   }
 
   func texts(_ name: String) -> [Located<String>] {

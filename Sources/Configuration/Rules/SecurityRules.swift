@@ -48,7 +48,11 @@ struct SecurityRules {
 
   /// A proxy or a relay that anybody may use who reaches it. A relay with a forwarder is none: it goes to one target.
   private func openness(_ service: ServiceConfiguration) {
-    guard let egress = configuration.egress(of: service), egress.isOpen, !reported(inside: service.span) else { return }
+    // Not by `egress(of:)`, which looks at every service for each.
+    guard service.handler.descriptor?.abilities.contains(.proxies) == true, configuration.isOpen(service),
+      !reported(inside: service.span)
+    else { return }
+    let allow = service.handler.metadata.targets("egress.allow")
     let asks = !configuration.credentials(of: service.handler).isEmpty
     let type = service.handler.type
     let isRelay = service.handler.descriptor?.name == "relay"
@@ -75,7 +79,7 @@ struct SecurityRules {
           ]))
     }
     if let entry = service.handler.metadata.entry("egress.allow"),
-      let index = egress.allow.firstIndex(where: { $0.ports == nil && $0.network.map { $0.length == 0 } ?? true })
+      let index = allow.firstIndex(where: { $0.ports == nil && $0.network.map { $0.length == 0 } ?? true })
     {
       report.add(
         Diagnostic(

@@ -256,24 +256,25 @@ struct TunRules {
   // MARK: Between services
 
   private func overlaps(_ tuns: [ServiceConfiguration]) {
-    var seen: [(net: Located<IPPrefix>, service: ServiceConfiguration)] = []
+    var seen: [Located<IPPrefix>] = []
     for service in tuns {
-      for net in service.nets {
-        if let other = seen.first(where: { $0.net.value.overlaps(net.value) }) {
-          let same = other.net.value.address == net.value.address
+      let nets = service.nets
+      for net in nets {
+        if let other = seen.first(where: { $0.value.overlaps(net.value) }) {
+          let same = other.value.address == net.value.address
           report.add(
             Diagnostic(
               .overlappingNetworks,
               same
                 ? "two interfaces have the address `\(net.value.address)`"
                 : "the networks of two interfaces overlap",
-              same ? .error : .warning, at: .init(net.span, "here"), and: [.init(other.net.span, "and here")],
+              same ? .error : .warning, at: .init(net.span, "here"), and: [.init(other.span, "and here")],
               notes: same
-                ? [] : ["the kernel sends all packets for `\(shared(net.value, other.net.value))` into one of the two"],
+                ? [] : ["the kernel sends all packets for `\(shared(net.value, other.value))` into one of the two"],
               help: ["give each tunnel a network of its own"]))
         }
       }
-      seen += service.nets.map { ($0, service) }
+      seen += nets
     }
   }
 

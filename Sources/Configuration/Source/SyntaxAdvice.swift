@@ -63,10 +63,19 @@ enum SyntaxAdvice {
       if let start = contextOffset, start < line.start {
         secondary.append(.init(SourceSpan(file: file.id, start: start, end: start + 1), "the block that it breaks off"))
       }
+      if let shallower = shallowerLine(file, above: line.start) {
+        secondary.append(.init(shallower, "or this one, which stands further left"))
+      }
       return fault(
         "this line is indented unlike the lines that it belongs to", at: line,
         "wrong indentation, or a stray character",
         secondary: secondary, help: ["give the keys of one mapping, and the dashes of one list, the same column"])
+    }
+    if problem.contains("did not find expected <document start>"), let first = firstLine(file), first.start < offset {
+      return fault(
+        "this line stands further left than the first one", at: lineSpan(file, at: offset), "wrong indentation",
+        secondary: [.init(first, "or this one, which stands further right")],
+        help: ["give the keys of one mapping, and the dashes of one list, the same column"])
     }
     if problem.contains("block sequence entries are not allowed") {
       return fault(
@@ -158,6 +167,39 @@ enum SyntaxAdvice {
         return nil
       }
       return (SourceSpan(file: file.id, start: line.lowerBound, end: line.lowerBound + indent), wanted)
+    }
+    return nil
+  }
+
+  /// The nearest line above that is indented less than the one at the offset: the other one that may be wrong.
+  private static func shallowerLine(_ file: SourceFile, above offset: Int) -> SourceSpan? {
+    let place = file.position(at: offset)
+    let beginsItem = offset < file.bytes.count && file.bytes[offset] == UInt8(ascii: "-")
+    var number = place.line - 1
+    while let line = file.line(number) {
+      let text = file.bytes[line]
+      let indent = text.prefix { $0 == 0x20 }.count
+      if indent < text.count, text[text.startIndex + indent] != UInt8(ascii: "#") {
+        let isItem = text[text.startIndex + indent] == UInt8(ascii: "-")
+        // A key in the column of a list's dashes ends the list.
+        if indent < place.column - 1 || indent == place.column - 1 && isItem != beginsItem {
+          return lineSpan(file, at: line.lowerBound)
+        }
+      }
+      number -= 1
+    }
+    return nil
+  }
+
+  /// The first line that holds more than a comment.
+  private static func firstLine(_ file: SourceFile) -> SourceSpan? {
+    var number = 1
+    while let line = file.line(number) {
+      let content = file.bytes[line].drop { $0 == 0x20 }
+      if let first = content.first, first != UInt8(ascii: "#"), first != 0x0D {
+        return lineSpan(file, at: line.lowerBound)
+      }
+      number += 1
     }
     return nil
   }

@@ -19,7 +19,7 @@ public enum YAMLReader {
     public var bytes = 1 << 20
     public var depth = 64
     /// Nodes, each alias counted as all that it stands for.
-    public var nodes = 100_000
+    public var nodes = 60_000
     public var scalarBytes = 64 << 10
 
     public init() {}
