@@ -20,14 +20,16 @@ struct Check: ParsableCommand {
 
   @Argument(
     help: ArgumentHelp(
-      "Configuration files; several are one configuration. `-` is standard input.", valueName: "file"))
+      "Configuration files; several are one configuration. `-` is standard input.", valueName: "file"),
+    completion: .file())
   var files: [String] = []
 
   @OptionGroup var input: ConfigurationInput
 
   @Option(
     name: .customLong("with"), parsing: .upToNextOption,
-    help: ArgumentHelp("The other ends' files: checks all against each other.", valueName: "peerfile"))
+    help: ArgumentHelp("The other ends' files: checks all against each other.", valueName: "peerfile"),
+    completion: .file())
   var peers: [String] = []
 
   @Option(help: "How the findings are printed; docs/check.md describes the JSON.")

@@ -9,7 +9,7 @@ struct ConfigurationInput: ParsableArguments {
     name: .customShort("C"), parsing: .upToNextOption,
     help: ArgumentHelp(
       "Configuration: a file, an http:// address, JSON in place that begins with `{`, or `-` for standard input.",
-      valueName: "file"))
+      valueName: "file"), completion: .file())
   var files: [String] = []
 
   @Option(

@@ -19,7 +19,8 @@ struct Culvert: ParsableCommand {
       """,
     version: Version.text,
     subcommands: [
-      Run.self, Check.self, PathCommand.self, LabCommand.self, Explain.self, VersionCommand.self, LabHostCommand.self,
+      Run.self, Check.self, PathCommand.self, LabCommand.self, Explain.self, Schema.self, Completions.self, Manual.self,
+      VersionCommand.self, LabHostCommand.self,
     ],
     defaultSubcommand: Run.self)
 
@@ -71,6 +72,7 @@ struct Culvert: ParsableCommand {
 /// The program's name and version.
 enum Version {
   static let number = "0.1.0"
+  static let date = "2026-11-21"
   static let text = "culvert \(number) (Linux, speaks GOST 3.2.6)"
 }
 

@@ -11,7 +11,9 @@ struct Explain: ParsableCommand {
         culvert explain 601
       """)
 
-  @Argument(help: "A code such as CV0101; without one, all codes are listed.")
+  @Argument(
+    help: "A code such as CV0101; without one, all codes are listed.",
+    completion: .list(Explanations.all.map(\.code.rawValue)))
   var code: String?
 
   func validate() throws {

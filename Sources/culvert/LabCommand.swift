@@ -14,7 +14,7 @@ struct LabCommand: ParsableCommand {
         culvert lab examples/tun-over-tls
       """)
 
-  @Argument(help: "A directory with a lab.yaml.")
+  @Argument(help: "A directory with a lab.yaml.", completion: .directory)
   var directory: String
 
   func run() throws {

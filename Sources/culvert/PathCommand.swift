@@ -20,7 +20,8 @@ struct PathCommand: ParsableCommand {
   @Flag(help: "Machine-readable, with a schema version (docs/path.md).")
   var json = false
 
-  @Option(help: "The daemon's control socket; otherwise CULVERT_SOCKET, otherwise all in /run/culvert.")
+  @Option(
+    help: "The daemon's control socket; otherwise CULVERT_SOCKET, otherwise all in /run/culvert.", completion: .file())
   var socket: String?
 
   func run() throws {

@@ -24,7 +24,8 @@ struct Run: ParsableCommand {
 
   @Option(
     name: .customShort("O"), parsing: .unconditional,
-    help: ArgumentHelp("Print the configuration as one file and end: yaml or json.", valueName: "format"))
+    help: ArgumentHelp("Print the configuration as one file and end: yaml or json.", valueName: "format"),
+    completion: .list(ConfigurationText.Format.allCases.map(\.rawValue)))
   var output: String?
 
   @Flag(help: "Warnings about security are errors, unless the file accepts them with a reason.")
@@ -36,10 +37,12 @@ struct Run: ParsableCommand {
   @Option(help: "The control socket's place, instead of /run/culvert/NAME.sock.")
   var socket: String?
 
-  @Option(help: "trace, debug, info, warn or error; overrides the file's `log`.")
+  @Option(
+    help: "trace, debug, info, warn or error; overrides the file's `log`.",
+    completion: .list(["trace", "debug", "info", "warn", "error"]))
   var logLevel: String?
 
-  @Option(help: "text or json; overrides the file's `log`.")
+  @Option(help: "text or json; overrides the file's `log`.", completion: .list(["text", "json"]))
   var logFormat: String?
 
   @Flag(name: .customShort("D"), help: "Log at level debug; twice (-D -D, -DD): trace.")
