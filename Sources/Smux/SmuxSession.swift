@@ -432,10 +432,15 @@ public struct SmuxSession: ~Copyable {
   }
 
   /// One frame of data, or more bytes for the frame that the stream has at the end of `output`.
+  ///
+  /// A stream's first write keeps its frame for itself: it often says what the stream is for, and GOST's client of a
+  /// SOCKS5 mux bind takes that word with one read and drops what came in the same frame.
   private mutating func push(_ stream: StreamState, _ bytes: UnsafeRawBufferPointer) {
+    let before = stream.sent
     stream.sent &+= UInt32(truncatingIfNeeded: bytes.count)
     var length = bytes.count
-    if lastFrame.stream == stream.id, out.count >= lastFrame.length &+ SmuxFrame.headerSize,
+    if lastFrame.stream == stream.id, before != UInt32(truncatingIfNeeded: lastFrame.length),
+      out.count >= lastFrame.length &+ SmuxFrame.headerSize,
       lastFrame.length &+ length <= settings.maximumFrame
     {
       length &+= lastFrame.length
