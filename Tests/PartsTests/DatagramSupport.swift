@@ -4,9 +4,9 @@ import Values
 
 @testable import Parts
 
-/// Runs a loop until something is so, for ten seconds at most; whether it came to be.
+/// Runs a loop until something is so, for a minute at most, since the machine may be busy; whether it came to be.
 func runs(_ loop: EventLoop, until condition: () -> Bool) -> Bool {
-  let deadline = loop.refreshNow() + .seconds(10)
+  let deadline = loop.refreshNow() + .seconds(60)
   while !condition() {
     guard loop.refreshNow() < deadline else { return false }
     loop.run(until: loop.now + .milliseconds(2))

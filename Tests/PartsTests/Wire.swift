@@ -151,9 +151,9 @@ final class Owner: ByteStreamObserver {
 }
 
 extension EventLoop {
-  /// Runs until the condition holds, at most ten seconds; says whether it does.
+  /// Runs until the condition holds, at most a minute, since the machine may be busy; says whether it does.
   func run(while isMissing: () -> Bool) -> Bool {
-    let end = refreshNow() + .seconds(10)
+    let end = refreshNow() + .seconds(60)
     while isMissing(), refreshNow() < end { run(until: now + .milliseconds(1)) }
     return !isMissing()
   }
