@@ -83,8 +83,8 @@ let webSocketKeys: [MetadataKey] =
 
 /// What a proxy that goes where its clients want may reach. Culvert's own; GOST ignores these keys.
 let egressKeys: [MetadataKey] = [
-  MetadataKey("egress.allow", .targets, .available, "targets that are allowed, before every other rule"),
-  MetadataKey("egress.deny", .targets, .available, "targets that are refused, before `egress.allow`"),
+  MetadataKey("egress.allow", .targets, .available, "targets that an open proxy reaches as well"),
+  MetadataKey("egress.deny", .targets, .available, "targets that are refused; the more exact of two rules decides"),
 ]
 
 let readTimeoutKey = MetadataKey("readTimeout", .duration, .available, "time for the client's request")

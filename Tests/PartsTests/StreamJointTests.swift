@@ -194,7 +194,7 @@ import Values
     #expect(table.expiries == 1)
   }
 
-  @Test func aSourceThatFillsItsShareCrowdsOutItselfAndNobodyElse() {
+  @Test func aSourceThatFillsTheTableCrowdsOutItselfAndNobodyElse() {
     let table = HalfOpenTable(loop: loop, maximum: 100, maximumFromOne: 10)
     let other = Key()
     var otherGone = false
@@ -204,9 +204,21 @@ import Values
     for (index, key) in keys.enumerated() {
       table.add(ObjectIdentifier(key), from: .v4(1), within: .seconds(60)) { _ in gone.append(index) }
     }
-    #expect(table.count == 11)
+    #expect(table.count == 100)
     #expect(!otherGone)
-    #expect(gone == Array(0..<990))
+    #expect(gone == Array(0..<901))
+  }
+
+  @Test func aCrowdThatComesAtOnceIsLetIn_andMakesRoomOnceItIsSlow() {
+    let table = HalfOpenTable(loop: loop, maximum: 1000, maximumFromOne: 10, patience: .milliseconds(30))
+    let keys = (0..<201).map { _ in Key() }
+    var gone: [Int] = []
+    for (index, key) in keys.enumerated() {
+      if index == 200 { loop.run(until: loop.refreshNow() + .milliseconds(40)) }
+      table.add(ObjectIdentifier(key), from: .v4(1), within: .seconds(60)) { _ in gone.append(index) }
+      if index == 199 { #expect(gone.isEmpty) }
+    }
+    #expect(gone == [0])
   }
 
   @Test func aFullTableMakesRoomByTheOneThatHasWaitedLongest() {

@@ -16,11 +16,8 @@ extension Tunnels {
       let net = try Net()
       defer { net.close() }
       try net.targets("server")
-      if peer == .gostServer {
-        try net.gost("server", Self.server)
-      } else {
-        try net.culvert("server", Self.server)
-      }
+      let server = peer == .gostServer ? nil : try net.culvert("server", Self.server)
+      if peer == .gostServer { try net.gost("server", Self.server) }
       let client = peer == .gostClient ? nil : try net.culvert("client", Self.client)
       if peer == .gostClient { try net.gost("client", Self.client) }
       // GOST's buffers are 4,096 bytes long.
@@ -34,6 +31,12 @@ extension Tunnels {
         if peer == .culvert { try net.empty("client", port) }
         // A datagram of 60,000 bytes does not fit into one of SOCKS5's own.
         try net.expectDatagrams("client", port, sources: 4, sizes: way == "socks5-udp/tcp" ? sizes.dropLast() : sizes)
+      }
+      if let server {
+        // Both legs of a relay's datagrams are counted, and the last sessions still stand.
+        let path = try server.path("relay-tcp --json")
+        #expect(path.contains(/"to":\{"role":"target"[^\n]*"bytes":\{"forth":[1-9]\d*,"back":[1-9]/), "\(path)")
+        #expect(path.contains(/"from":\{"role":"client"[^\n]*"bytes":\{"forth":[1-9]\d*,"back":[1-9]/), "\(path)")
       }
       if let client { #expect(client.stop() == .exit(0), net.story) }
     }

@@ -5,13 +5,14 @@ import Values
 /// table holds, in all and from one source.
 ///
 /// A client that connects and waits costs us memory and a descriptor, and itself nothing (slow headers, half-open
-/// handshakes). When a source, or all together, fill the table, the one that has waited longest makes room: whoever is
-/// quick gets through also in a flood, and a source can at worst crowd out itself.
+/// handshakes). A source that has its share makes room by the one of its own that has waited longest, as soon as that
+/// one is slow: a crowd that comes at once, as all users of a node do when its network is back, is no attack and only
+/// has to be worked off. A full table makes room in any case, by such a source if it is its doing.
 public final class HalfOpenTable {
   private struct Entry {
     let key: ObjectIdentifier
     let source: IPAddress?
-    let number: UInt64
+    let since: Instant
     let deadline: Instant
     let expired: (String) -> Void
   }
@@ -19,6 +20,8 @@ public final class HalfOpenTable {
   private let loop: EventLoop
   private let maximum: Int
   private let maximumFromOne: Int
+  /// Who has waited for longer is slow.
+  private let patience: TimeSpan
   private var entries: [UInt64: Entry] = [:]
   private var numbers: [ObjectIdentifier: UInt64] = [:]
   /// The entries of each source, oldest first; those that are gone are skipped.
@@ -29,8 +32,11 @@ public final class HalfOpenTable {
   /// Clients that were ended here.
   public private(set) var expiries: UInt64 = 0
 
-  public init(loop: EventLoop, maximum: Int = 8192, maximumFromOne: Int = 1024) {
+  public init(
+    loop: EventLoop, maximum: Int = 8192, maximumFromOne: Int = 1024, patience: TimeSpan = .seconds(3)
+  ) {
     self.loop = loop
+    self.patience = patience
     self.maximum = maximum
     self.maximumFromOne = maximumFromOne
   }
@@ -42,14 +48,11 @@ public final class HalfOpenTable {
     _ key: ObjectIdentifier, from source: IPAddress?, within limit: TimeSpan, expired: @escaping (String) -> Void
   ) {
     let source = source?.canonical
-    if let source, let queue = sources[source], queue.live >= maximumFromOne {
-      end(oldest(&sources[source, default: Queue()]), "too many clients from \(source) wait without a request")
-    }
-    if entries.count >= maximum { end(oldest(&order), "too many clients wait without a request") }
+    makeRoom(for: source)
     let number = next
     next &+= 1
     entries[number] = Entry(
-      key: key, source: source, number: number, deadline: loop.now + limit, expired: expired)
+      key: key, source: source, since: loop.now, deadline: loop.now + limit, expired: expired)
     numbers[key] = number
     order.append(number)
     if let source { sources[source, default: Queue()].append(number) }
@@ -82,6 +85,17 @@ public final class HalfOpenTable {
     sources = [:]
     order = Queue()
     for entry in all { entry.expired("the service ends") }
+  }
+
+  private func makeRoom(for source: IPAddress?) {
+    let isFull = entries.count >= maximum
+    if let source, sources[source].map({ $0.live >= maximumFromOne }) == true,
+      let own = oldest(&sources[source, default: Queue()]), isFull || loop.now - own.since >= patience
+    {
+      end(own, "too many clients from \(source) wait without a request")
+    } else if isFull {
+      end(oldest(&order), "too many clients wait without a request")
+    }
   }
 
   private func oldest(_ queue: inout Queue) -> Entry? {

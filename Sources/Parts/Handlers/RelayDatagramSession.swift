@@ -32,6 +32,9 @@ final class RelayDatagramSession: RelaySession, ByteStreamObserver, DatagramSock
   private var outgoing: PacketBatchBox?
   private let backlog: PacketBacklog
   private var filled = 0
+  /// Payload from the client, and from the target.
+  private var forth: UInt64 = 0
+  private var back: UInt64 = 0
   private let since: Instant
 
   init(
@@ -104,16 +107,18 @@ final class RelayDatagramSession: RelaySession, ByteStreamObserver, DatagramSock
   }
 
   var paths: [(name: String, path: Path)] {
-    let behind: [Leg]
+    var behind: [Leg]
     switch state {
     case .joined(let socket): behind = [leg(of: socket)]
     case .carried(let carrier): behind = carrier.legs
     case .opening, .closed: return []
     }
+    let traffic = Traffic(forward: forth, back: back)
+    if let ours = behind.first, ours.from == .us { behind[0] = ours.with(traffic) }
     let receipt = stream.receipt
     let own = Leg(
       from: .client, to: .us, local: receipt.remoteFact, remote: receipt.localFact,
-      transport: stream.layers + [.relay], roundTrip: stream.roundTrip)
+      transport: stream.layers + [.relay], traffic: traffic, roundTrip: stream.roundTrip)
     return [("relay to \(target)", Path(legs: [own] + behind, since: since))]
   }
 
@@ -183,6 +188,7 @@ final class RelayDatagramSession: RelaySession, ByteStreamObserver, DatagramSock
       case .carried(let carrier): send(input, to: carrier)
       case .opening, .closed: return
       }
+      forth &+= UInt64(clamping: consumed &- DatagramFraming.headroom &* input.count)
       consume(consumed)
     }
   }
@@ -247,6 +253,7 @@ final class RelayDatagramSession: RelaySession, ByteStreamObserver, DatagramSock
   // MARK: From the client's lane
 
   func laneReceived(_ batch: inout PacketBatch) {
+    forth &+= Self.payload(of: batch)
     if case .carried(let carrier) = state { send(batch, to: carrier) }
     guard case .joined(let socket) = state else { return }
     let storage = UnsafeRawBufferPointer(batch.storage)
@@ -279,7 +286,14 @@ final class RelayDatagramSession: RelaySession, ByteStreamObserver, DatagramSock
     end()
   }
 
+  private static func payload(of batch: borrowing PacketBatch) -> UInt64 {
+    var sum = 0
+    for index in 0..<batch.count { sum &+= batch.slot(index).length }
+    return UInt64(clamping: sum)
+  }
+
   private func deliver(_ batch: inout PacketBatch) {
+    back &+= Self.payload(of: batch)
     if isFull || !backlog.isEmpty {
       backlog.add(batch)
       return

@@ -73,6 +73,7 @@ public final class StreamJoint: ByteStreamObserver {
   private let back = Direction()
   /// Both ends are plain TCP.
   private var plain: (left: TCPStream, right: TCPStream)?
+  private var hasLooked = false
   private var ended: ((TransportFailure?) -> Void)?
 
   private static let roundsPerTurn = 16
@@ -149,6 +150,9 @@ public final class StreamJoint: ByteStreamObserver {
   private func settle() {
     let first = left.settled
     let second = right.settled
+    // Streams that stay what they are, TLS for one, are asked once what that is.
+    guard first !== left || second !== right || !hasLooked else { return }
+    hasLooked = true
     if first !== left {
       first.observer = self
       left = first
