@@ -7,12 +7,18 @@ import Values
 /// follows and ends with the connection.
 ///
 ///     path [--json] [SERVICE]
+///     reload [--dry-run]          the answer's first line is `exit N`
 public enum ControlRequest: Equatable, Sendable {
   case path(service: String?, isJSON: Bool)
+  case reload(isTrial: Bool)
   case unknown(String)
 
   public init(_ line: String) {
     var words = line.split(separator: " ").map(String.init)
+    if words.first == "reload", words.dropFirst().allSatisfy({ $0 == "--dry-run" }) {
+      self = .reload(isTrial: words.count > 1)
+      return
+    }
     guard words.first == "path" else {
       self = .unknown(line)
       return
@@ -21,6 +27,28 @@ public enum ControlRequest: Equatable, Sendable {
     let isJSON = words.contains("--json")
     words.removeAll { $0 == "--json" }
     self = words.count <= 1 ? .path(service: words.first, isJSON: isJSON) : .unknown(line)
+  }
+}
+
+/// What a request that can fail came to: the exit code for the program that asked, and what it prints.
+public struct ControlAnswer {
+  public let code: Int32
+  public let text: String
+
+  public init(_ code: Int32, _ text: String) {
+    self.code = code
+    self.text = text
+  }
+
+  /// As it goes over the socket.
+  var line: String { "exit \(code)\n\(text)" }
+
+  /// From what came over the socket; `nil` when that is no such answer.
+  public init?(_ line: String) {
+    guard line.hasPrefix("exit "), let end = line.firstIndex(of: "\n"),
+      let code = Int32(line[..<end].dropFirst(5))
+    else { return nil }
+    self.init(code, String(line[line.index(after: end)...]))
   }
 }
 
@@ -33,13 +61,16 @@ final class ControlServer: DescriptorHandler {
   private let descriptor: Int32
   private var registration: EventLoop.Registration?
   private var clients: [ObjectIdentifier: ControlClient] = [:]
-  fileprivate let answer: (ControlRequest) -> String
+  /// Which file the socket is: a successor may have put its own in its place when we end.
+  private let inode: ino_t
+  fileprivate let answer: (ControlRequest, @escaping (String) -> Void) -> Void
 
   /// Enough for people; a program that opens more and says nothing waits.
   private static let maximumClients = 32
 
   init(
-    loop: EventLoop, path: String?, name: String, answer: @escaping (ControlRequest) -> String
+    loop: EventLoop, path: String?, name: String,
+    answer: @escaping (ControlRequest, @escaping (String) -> Void) -> Void
   ) throws(SystemError) {
     self.loop = loop
     self.answer = answer
@@ -53,6 +84,7 @@ final class ControlServer: DescriptorHandler {
     if !Self.isAlive(self.path) { unlink(self.path) }
     descriptor = culvert_unix_listen(self.path)
     guard descriptor >= 0 else { throw SystemError("listen on \(self.path)") }
+    inode = Self.inode(self.path)
     registration = try loop.register(descriptor, self)
   }
 
@@ -91,7 +123,13 @@ final class ControlServer: DescriptorHandler {
     loop.deregister(registration)
     self.registration = nil
     Glibc.close(descriptor)
-    unlink(path)
+    if Self.inode(path) == inode { unlink(path) }
+  }
+
+  /// 0 when there is no such file.
+  private static func inode(_ path: String) -> ino_t {
+    var facts = stat()
+    return stat(path, &facts) == 0 ? facts.st_ino : 0
   }
 }
 
@@ -104,6 +142,7 @@ private final class ControlClient: DescriptorHandler {
   private var input: [UInt8] = []
   private var output: [UInt8] = []
   private var written = 0
+  private var hasAsked = false
   private var hasAnswered = false
 
   private static let maximumLine = 1024
@@ -116,7 +155,12 @@ private final class ControlClient: DescriptorHandler {
   }
 
   func descriptorReady(_ readiness: EventLoop.Readiness) {
-    if !hasAnswered, readiness.contains(.readable) || readiness.contains(.hangup) { read() }
+    if hasAsked, !hasAnswered, readiness.contains(.hangup) {
+      // Whoever asked does not wait for the answer.
+      end()
+      return
+    }
+    if !hasAsked, readiness.contains(.readable) || readiness.contains(.hangup) { read() }
     if hasAnswered { write() }
   }
 
@@ -133,11 +177,18 @@ private final class ControlClient: DescriptorHandler {
       input += chunk[..<count]
       if let newline = input.firstIndex(of: 10) {
         let line = String(decoding: input[..<newline], as: UTF8.self)
-        output = Array(server.answer(ControlRequest(line)).utf8)
-        hasAnswered = true
+        hasAsked = true
+        server.answer(ControlRequest(line)) { [weak self] text in self?.reply(text) }
         return
       }
     }
+  }
+
+  private func reply(_ text: String) {
+    guard registration != nil, !hasAnswered else { return }
+    output = Array(text.utf8)
+    hasAnswered = true
+    write()
   }
 
   private func write() {

@@ -39,13 +39,24 @@ enum CredentialLoading {
     }
   }
 
-  /// A certificate from one of the places that GOST looks at; one that cannot be used is passed by, as GOST does.
-  private static func standard(_ options: TLSOptions, _ log: Log) -> TLSCredentials? {
+  /// The files that `server` reads for the same blocks, there or not.
+  static func files(of own: TLSConfiguration?, fallback: TLSConfiguration?) -> [String] {
+    let block = own?.certificate == nil ? fallback : own
+    if block?.certificate != nil { return block?.files ?? [] }
+    return standardPlaces.flatMap { [$0.0, $0.1] }
+  }
+
+  private static var standardPlaces: [(certificate: String, key: String)] {
     var places = [("cert.pem", "key.pem")]
     if let home = getenv("HOME").map({ String(cString: $0) }), !home.isEmpty {
       places.append(("\(home)/.gost/auto-ca-cert.pem", "\(home)/.gost/auto-ca-key.pem"))
     }
-    for (certificate, key) in places where access(certificate, F_OK) == 0 {
+    return places
+  }
+
+  /// A certificate from one of the places that GOST looks at; one that cannot be used is passed by, as GOST does.
+  private static func standard(_ options: TLSOptions, _ log: Log) -> TLSCredentials? {
+    for (certificate, key) in standardPlaces where access(certificate, F_OK) == 0 {
       do {
         let found = try TLSCredentials.server(
           certificate: try read(certificate), key: try read(key), options: options)
@@ -111,6 +122,9 @@ extension TLSConfiguration {
     }
     return (certificate, key)
   }
+
+  /// All files that the block names.
+  var files: [String] { [certFile, keyFile, caFile].compactMap { $0?.value }.filter { !$0.isEmpty } }
 
   fileprivate var authorities: String? { caFile.flatMap { $0.value.isEmpty ? nil : $0.value } }
 }

@@ -7,7 +7,8 @@ import Values
 /// the host: the watch over its network, the filter against the kernel's reflection, the control socket.
 ///
 /// `start` either starts everything or gives back what it had started and says which service failed and why; there is
-/// no half-running state. `stop` ends services in the reverse order.
+/// no half-running state. `reload` follows a new configuration and changes only what changed (`Reload`). `stop` ends
+/// services in the reverse order.
 public final class Daemon {
   public struct Options: Sendable {
     /// Install the nftables rule that stops the kernel's echo replies to our envelopes.
@@ -22,12 +23,22 @@ public final class Daemon {
 
   private let context: ServiceContext
   private let options: Options
-  private var services: [any RunningService] = []
+  private var running: [Running] = []
+  private var services: [any RunningService] { running.map(\.service) }
   private var filter: ReflectionFilter?
   private var watch: NetworkWatch?
   private var control: ControlServer?
   private var memoryTimer: LoopTimer?
   private static let startup = TimeSpan.seconds(2)
+
+  /// A service at work and what it was made of.
+  struct Running {
+    let service: any RunningService
+    var snapshot: ServiceSnapshot
+  }
+
+  /// Asked for by `culvert reload`: reads the configuration again and calls back with what to print.
+  public var reloader: ((_ isTrial: Bool, _ completion: @escaping (ControlAnswer) -> Void) -> Void)?
 
   public init(loop: EventLoop, log: Log, options: Options) {
     context = ServiceContext(loop: loop, log: log)
@@ -37,12 +48,12 @@ public final class Daemon {
   public func start(_ configuration: Configuration) throws(StartFailure) {
     DescriptorLimit.raise()
     do throws(StartFailure) {
-      for service in configuration.services { services.append(try make(service, configuration)) }
+      for service in configuration.services { running.append(try make(ServiceSnapshot(service, of: configuration))) }
     } catch {
       stop()
       throw error
     }
-    installFilter()
+    followFamilies()
     watchNetwork()
     openControl()
     context.log.info("running", ["services": services.map(\.name).joined(separator: ",")])
@@ -57,25 +68,25 @@ public final class Daemon {
     memoryTimer?.arm(after: Self.startup)
   }
 
-  private func make(
-    _ service: ServiceConfiguration, _ configuration: Configuration
-  ) throws(StartFailure) -> any RunningService {
-    switch service.handler.type.value.lowercased() {
-    case "tun": return try TunService(service, of: configuration, context: context)
-    default: break
-    }
-    switch service.listener.type.value.lowercased() {
-    case "rtcp" where configuration.listenerChain(of: service) != nil,
-      "rudp" where configuration.listenerChain(of: service) != nil:
-      return try RemoteService(service, of: configuration, context: context)
-    case "udp", "rudp": return try DatagramService(service, of: configuration, context: context)
-    default: return try StreamService(service, of: configuration, context: context)
-    }
+  private func make(_ snapshot: ServiceSnapshot) throws(StartFailure) -> Running {
+    let (service, whole) = (snapshot.service, snapshot.whole)
+    let running: any RunningService =
+      switch snapshot.kind {
+      case .tun: try TunService(service, of: whole, context: context)
+      case .remote: try RemoteService(service, of: whole, context: context)
+      case .datagram: try DatagramService(service, of: whole, context: context)
+      case .stream: try StreamService(service, of: whole, context: context)
+      }
+    return Running(service: running, snapshot: snapshot)
   }
 
-  private func installFilter() {
+  /// Makes the filter against the kernel's reflection that of the services that there are now.
+  private func followFamilies() {
     let families = Set(services.compactMap { $0 as? StreamService }.flatMap(\.echoFamilies))
-    guard options.filtersReflection, !families.isEmpty else { return }
+    guard options.filtersReflection, families != filter?.families ?? [] else { return }
+    filter?.remove()
+    filter = nil
+    guard !families.isEmpty else { return }
     do throws(NetlinkError) {
       let filter = try ReflectionFilter(families: families)
       self.filter = filter
@@ -106,7 +117,10 @@ public final class Daemon {
     do {
       control = try ControlServer(
         loop: context.loop, path: options.controlSocket, name: options.name
-      ) { [weak self] request in self?.answer(request) ?? "" }
+      ) { [weak self] request, completion in
+        guard let self else { return completion("") }
+        self.answer(request, completion)
+      }
       context.log.debug("control socket", ["path": control?.path ?? ""])
     } catch {
       context.log.warn("there is no control socket, so `culvert path` cannot ask: \(error)")
@@ -118,14 +132,39 @@ public final class Daemon {
     PathReport(services: services.map { PathReport.Service($0) }, at: context.loop.now)
   }
 
-  private func answer(_ request: ControlRequest) -> String {
+  private func answer(_ request: ControlRequest, _ completion: @escaping (String) -> Void) {
     switch request {
     case .path(let service, let isJSON):
       var report = report
       if let service { report = report.only(service) }
-      return isJSON ? report.json : report.text
-    case .unknown(let text): return "error: unknown request \(text)\n"
+      completion(isJSON ? report.json : report.text)
+    case .reload(let isTrial):
+      guard let reloader else { return completion(ControlAnswer(1, "error: this program cannot reload\n").line) }
+      reloader(isTrial) { completion($0.line) }
+    case .unknown(let text): completion("error: unknown request \(text)\n")
     }
+  }
+
+  /// Follows a new configuration, which has passed the check. With `isTrial` it only says what it would do.
+  public func reload(_ configuration: Configuration, isTrial: Bool = false) throws(ReloadFailure) -> ReloadReport {
+    let plan = try ReloadPlan(
+      running, configuration.services.map { ServiceSnapshot($0, of: configuration) })
+    if isTrial { return plan.report }
+    var restored: [Running] = []
+    do throws(ReloadFailure) {
+      running = try plan.execute(restored: &restored, make: make)
+    } catch {
+      let lost = Set(error.lost.map(\.service))
+      running = running.compactMap { item in
+        if lost.contains(item.service.name) { return nil }
+        return restored.first { $0.service.name == item.service.name } ?? item
+      }
+      followFamilies()
+      throw error
+    }
+    followFamilies()
+    StartupMemory.release()
+    return plan.report
   }
 
   public func stop() {
@@ -134,7 +173,7 @@ public final class Daemon {
     watch?.close()
     watch = nil
     for service in services.reversed() { service.stop() }
-    services = []
+    running = []
     filter?.remove()
     filter = nil
   }

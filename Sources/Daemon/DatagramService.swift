@@ -6,10 +6,11 @@ import Values
 /// A service whose clients send datagrams: the listener `udp`, or `rudp` without a chain, with a forward.
 final class DatagramService: RunningService {
   let name: String
-  let summary: String
+  private(set) var summary: String
   private let log: Log
-  private let configuration: ServiceConfiguration
-  private let handler: UDPForwardHandler
+  private let context: ServiceContext
+  private var configuration: ServiceConfiguration
+  private var handler: UDPForwardHandler
   private var listener: UDPSessionListener?
   private var isStopped = false
   private var hasRunHooks = false
@@ -19,8 +20,9 @@ final class DatagramService: RunningService {
   ) throws(StartFailure) {
     name = configuration.name.value
     self.configuration = configuration
+    self.context = context
     log = context.log.named(name)
-    summary = "\(configuration.handler.type.value.lowercased()) over \(configuration.listener.type.value.lowercased())"
+    summary = Self.summary(of: configuration)
     do throws(StartReason) {
       handler = try HandlerBuilding(context: context, configuration: whole, log: log).datagramForward(
         for: configuration)
@@ -28,12 +30,11 @@ final class DatagramService: RunningService {
       throw StartFailure(service: name, reason: error.text)
     }
     do {
-      let handler = handler
       listener = try UDPSessionListener(
         loop: context.loop, arena: context.arena, log: log, local: try listenEndpoint(configuration, family: nil),
         options: SocketOptions(bufferSize: QUICDefaults.socketBuffer),
         limits: sessionLimits(configuration.listener.metadata)
-      ) { handler.accept($0) }
+      ) { [weak self] in self?.handler.accept($0) }
     } catch {
       throw StartFailure(service: name, reason: "\(error)")
     }
@@ -41,6 +42,10 @@ final class DatagramService: RunningService {
     Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
     Hooks.run(configuration.metadata.strings("postUp"), "postUp", log: log)
     log.info("listening", ["udp": listener?.receipt.local?.description ?? configuration.addr.value])
+  }
+
+  private static func summary(of service: ServiceConfiguration) -> String {
+    "\(service.handler.type.value.lowercased()) over \(service.listener.type.value.lowercased())"
   }
 
   // MARK: RunningService
@@ -61,6 +66,28 @@ final class DatagramService: RunningService {
   }
 
   func networkChanged() {}
+
+  /// A client of datagrams cannot tell when it is through, so that what it sends goes the new way at once.
+  func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover? {
+    guard !difference.replaces, let listener else { return nil }
+    let service = new.service
+    let limits = sessionLimits(service.listener.metadata)
+    var successor: UDPForwardHandler?
+    if difference.changesHandler || difference.contains(.listener) {
+      successor = try HandlerBuilding(context: context, configuration: new.whole, log: log).datagramForward(
+        for: service)
+    }
+    return Takeover(note: nil) { [self] in
+      configuration = service
+      summary = Self.summary(of: service)
+      listener.renew(limits)
+      guard let successor else { return }
+      let old = handler
+      handler = successor
+      listener.endSessions()
+      old.close()
+    }
+  }
 
   func stop() {
     guard !isStopped else { return }

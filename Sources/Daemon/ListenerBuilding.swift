@@ -4,6 +4,7 @@ import PartDescriptors
 import Parts
 import QUICCodec
 import Smux
+import TLSCodec
 import Values
 
 /// From a service's listener in the file to one at work.
@@ -46,6 +47,20 @@ struct ListenerBuilding {
     }
   }
 
+  /// The same listener with what the file says now, for connections that come from now on; its socket stays.
+  func renewal(of listener: any StreamListener, _ service: ServiceConfiguration) throws(StartReason) -> (() -> Void)? {
+    switch listener {
+    case let connections as ConnectionListener:
+      let layers = try layers(service.listener.type.value.lowercased(), service)
+      return { connections.renew(layers) }
+    case let sessions as QUICStreamListener:
+      let isEcho = service.listener.descriptor?.portMeaning == .echoIdentifier
+      let (credentials, settings) = try quic(service, isEcho: isEcho)
+      return { sessions.renew(credentials: credentials, settings: settings) }
+    default: return nil
+    }
+  }
+
   private func layers(
     _ type: String, _ service: ServiceConfiguration
   ) throws(StartReason) -> ConnectionListener.Layers {
@@ -68,6 +83,15 @@ struct ListenerBuilding {
   private func quicListener(
     on socket: any DatagramSocket, _ service: ServiceConfiguration, isEcho: Bool, _ accept: @escaping StreamAcceptor
   ) throws(StartReason) -> QUICStreamListener {
+    let (credentials, settings) = try quic(service, isEcho: isEcho)
+    return QUICStreamListener(
+      loop: context.loop, log: log, socket: socket, sendBuffer: context.sendBuffer, credentials: credentials,
+      settings: settings, secret: context.resetSecret, accept: accept)
+  }
+
+  private func quic(
+    _ service: ServiceConfiguration, isEcho: Bool
+  ) throws(StartReason) -> (TLSCredentials, QUICSettings) {
     let credentials = try CredentialLoading.server(service.listener.tls, fallback: configuration.tls, log: log)
     var settings = QUICSettings.listener
     // Inside ICMP GOST's listener takes its own protocols, whatever is written.
@@ -81,9 +105,7 @@ struct ListenerBuilding {
     if let idle = metadata.duration("maxIdleTimeout") { settings.idleTimeout = idle }
     if let streams = metadata.int("maxStreams"), streams > 0 { settings.maximumStreams = streams }
     if isEcho { settings.maximumPacket = QUICDefaults.maximumPacketInICMP }
-    return QUICStreamListener(
-      loop: context.loop, log: log, socket: socket, sendBuffer: context.sendBuffer, credentials: credentials,
-      settings: settings, secret: context.resetSecret, accept: accept)
+    return (credentials, settings)
   }
 }
 

@@ -13,7 +13,9 @@ final class RemoteService: RunningService {
   let summary: String
   private let log: Log
   private let loop: EventLoop
-  private let configuration: ServiceConfiguration
+  private let context: ServiceContext
+  private var configuration: ServiceConfiguration
+  private let leaving: LeavingHandlers
   private let address: HostPort
   private let network: BindNetwork
   private let way: any Way
@@ -33,6 +35,8 @@ final class RemoteService: RunningService {
   ) throws(StartFailure) {
     name = configuration.name.value
     self.configuration = configuration
+    self.context = context
+    leaving = LeavingHandlers(loop: context.loop)
     log = context.log.named(name)
     loop = context.loop
     since = context.loop.now
@@ -124,14 +128,15 @@ final class RemoteService: RunningService {
   var paths: [(name: String, path: Path)] {
     var list: [(name: String, path: Path)] = []
     if let port { list.append(("port \(port.address)", Path(legs: port.legs, since: since))) }
-    return list + (streams?.paths ?? []) + (forward?.paths ?? [])
+    return list + (streams?.paths ?? []) + leaving.paths + (forward?.paths ?? [])
   }
 
   var details: [(key: String, value: String)] {
     var list = [("port", port.map { "\($0.address) at the other end" } ?? "not open")]
-    if let core = streams?.core, core.connectionCount > 0 || core.served > 0 {
-      list.append(("connections", "\(core.connectionCount) now, \(core.served) before"))
+    if let core = streams?.core, core.connectionCount > 0 || core.served + leaving.served > 0 {
+      list.append(("connections", "\(core.connectionCount) now, \(core.served + leaving.served) before"))
     }
+    if leaving.standing > 0 { list.append(("connections from before a reload", "\(leaving.standing)")) }
     let dropped = streams?.dropped ?? []
     if !dropped.isEmpty { list.append(("dropped", describe(dropped))) }
     return list
@@ -139,6 +144,20 @@ final class RemoteService: RunningService {
 
   func networkChanged() {
     if port == nil { timer?.arm(after: .milliseconds(100)) }
+  }
+
+  /// The port at the other end stays when only what is behind it is new.
+  func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover? {
+    guard !difference.replaces, !difference.contains(.listener), let old = streams else { return nil }
+    let service = new.service
+    let successor = try HandlerBuilding(context: context, configuration: new.whole, log: log).handler(for: service)
+    let isCut = difference.contains(.access)
+    return Takeover(note: LeavingHandlers.note(old.standing, isCut: isCut)) { [self] in
+      configuration = service
+      streams = successor
+      if isCut { leaving.closeAll() }
+      leaving.add(old, isCut: isCut)
+    }
   }
 
   func stop() {
@@ -149,6 +168,7 @@ final class RemoteService: RunningService {
     port?.close()
     port = nil
     streams?.close()
+    leaving.closeAll()
     datagrams?.close()
     forward?.close()
     way.close()

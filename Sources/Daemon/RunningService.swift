@@ -4,7 +4,7 @@ import Values
 
 /// A service at work, owned by the daemon and swapped alone: nothing of it is shared with another service but the
 /// loop, so that a reload can stop one and start its successor while the others keep their sockets and connections.
-public protocol RunningService: AnyObject {
+protocol RunningService: AnyObject {
   var name: String { get }
   /// What a user reads beside the name: `tun client`, `relay over icmp6`.
   var summary: String { get }
@@ -14,10 +14,21 @@ public protocol RunningService: AnyObject {
   var details: [(key: String, value: String)] { get }
   /// Whether a tunnel stands; `nil` where the question has no sense.
   var isUp: Bool? { get }
+  /// How the service would take what a new file says of it without giving up its socket or interface; `nil` when it has
+  /// to be replaced by a new one. Nothing changes before the `commit` of what is returned is called, and what can go
+  /// wrong has gone wrong by then.
+  func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover?
   /// The host's links, addresses or routes changed.
   func networkChanged()
   /// Ends everything and gives back what was taken from the system.
   func stop()
+}
+
+/// What a service does to follow a new file.
+struct Takeover {
+  /// Said to the user, such as "3 connections go on".
+  let note: String?
+  let commit: () -> Void
 }
 
 /// Why a service did not start, in one line.

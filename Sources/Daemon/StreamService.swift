@@ -6,12 +6,14 @@ import Values
 /// A service whose clients come on streams: a listener of streams with a handler behind it.
 final class StreamService: RunningService {
   let name: String
-  let summary: String
+  private(set) var summary: String
   /// The families whose echo requests this service answers, for the reflection filter.
   let echoFamilies: Set<AddressFamily>
   private let log: Log
-  private let configuration: ServiceConfiguration
-  private let handler: any StreamHandler
+  private let context: ServiceContext
+  private var configuration: ServiceConfiguration
+  private var handler: any StreamHandler
+  private let leaving: LeavingHandlers
   private var listener: (any StreamListener)?
   private var isStopped = false
   private var hasRunHooks = false
@@ -21,9 +23,11 @@ final class StreamService: RunningService {
   ) throws(StartFailure) {
     name = configuration.name.value
     self.configuration = configuration
+    self.context = context
     log = context.log.named(name)
+    leaving = LeavingHandlers(loop: context.loop)
     let type = configuration.listener.type.value.lowercased()
-    summary = "\(configuration.handler.type.value.lowercased()) over \(type)"
+    summary = Self.summary(of: configuration)
     echoFamilies = type == "icmp" ? [.ipv4] : type == "icmp6" ? [.ipv6] : []
     do throws(StartReason) {
       handler = try HandlerBuilding(context: context, configuration: whole, log: log).handler(for: configuration)
@@ -55,23 +59,55 @@ final class StreamService: RunningService {
     }
   }
 
+  private static func summary(of service: ServiceConfiguration) -> String {
+    "\(service.handler.type.value.lowercased()) over \(service.listener.type.value.lowercased())"
+  }
+
   // MARK: RunningService
 
-  var paths: [(name: String, path: Path)] { handler.paths }
+  var paths: [(name: String, path: Path)] { handler.paths + leaving.paths }
   var isUp: Bool? { nil }
 
   var details: [(key: String, value: String)] {
     var list = [("listening", listener?.receipt.local?.description ?? "stopped")]
     let core = handler.core
-    if core.connectionCount > 0 || core.served > 0 {
-      list.append(("connections", "\(core.connectionCount) now, \(core.served) before"))
+    if core.connectionCount > 0 || core.served + leaving.served > 0 {
+      list.append(("connections", "\(core.connectionCount) now, \(core.served + leaving.served) before"))
     }
+    if leaving.standing > 0 { list.append(("connections from before a reload", "\(leaving.standing)")) }
     let dropped = (listener?.dropped ?? []) + handler.dropped
     if !dropped.isEmpty { list.append(("dropped", describe(dropped))) }
     return list
   }
 
   func networkChanged() {}
+
+  func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover? {
+    guard !difference.replaces, let listener else { return nil }
+    let service = new.service
+    var renewal: (() -> Void)?
+    if difference.contains(.listener) {
+      let listeners = ListenerBuilding(context: context, configuration: new.whole, log: log)
+      guard let found = try listeners.renewal(of: listener, service) else { return nil }
+      renewal = found
+    }
+    var successor: (any StreamHandler)?
+    if difference.changesHandler {
+      successor = try HandlerBuilding(context: context, configuration: new.whole, log: log).handler(for: service)
+    }
+    let standing = handler.standing
+    let isCut = difference.contains(.access)
+    return Takeover(note: successor == nil ? nil : LeavingHandlers.note(standing, isCut: isCut)) { [self] in
+      configuration = service
+      summary = Self.summary(of: service)
+      renewal?()
+      guard let successor else { return }
+      let old = handler
+      handler = successor
+      if isCut { leaving.closeAll() }
+      leaving.add(old, isCut: isCut)
+    }
+  }
 
   func stop() {
     guard !isStopped else { return }
@@ -80,6 +116,7 @@ final class StreamService: RunningService {
     listener?.close()
     listener = nil
     handler.close()
+    leaving.closeAll()
     if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
   }
 }

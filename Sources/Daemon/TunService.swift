@@ -20,7 +20,7 @@ final class TunService: RunningService, DialGuardian {
   let summary: String
   private let context: ServiceContext
   private let log: Log
-  private let configuration: ServiceConfiguration
+  private var configuration: ServiceConfiguration
   private let netlink: NetlinkSocket
   private let changes: SystemChanges
   private var device: TunDevice?
@@ -29,6 +29,8 @@ final class TunService: RunningService, DialGuardian {
   private var exceptions: [IPAddress: NodeException] = [:]
   private var routePrefixes: [IPPrefix] = []
   private var usesOwnInterface = false
+  /// Of a server: what its clients are asked for.
+  private var credentials: [Credentials] = []
   private var isStopped = false
   private var hasRunHooks = false
 
@@ -143,19 +145,31 @@ final class TunService: RunningService, DialGuardian {
   private func startClient(
     _ target: HostPort, _ prefixes: [IPPrefix], _ whole: Configuration, _ port: TunPort
   ) throws(StartReason) {
-    let handler = configuration.handler.metadata
-    let way = try RouteBuilding(context: context, configuration: whole, log: log).way(
-      for: configuration, chain: configuration.handler.chain, policy: .unrestricted, guardian: self)
-    usesOwnInterface = configuration.interface != nil || configuration.mark != nil
+    makeClient(configuration, target, try way(of: configuration, whole), prefixes, port)
+  }
+
+  private func way(
+    of service: ServiceConfiguration, _ whole: Configuration
+  ) throws(StartReason) -> RouteBuilding.Built {
+    try RouteBuilding(context: context, configuration: whole, log: log).way(
+      for: service, chain: service.handler.chain, policy: .unrestricted, guardian: self)
+  }
+
+  private func makeClient(
+    _ service: ServiceConfiguration, _ target: HostPort, _ way: RouteBuilding.Built, _ prefixes: [IPPrefix],
+    _ port: TunPort
+  ) {
+    let handler = service.handler.metadata
+    usesOwnInterface = service.interface != nil || service.mark != nil
     let keepalive =
       handler.bool("keepalive") == true ? handler.duration("ttl") ?? TunClient.Timing.defaultTTL : nil
-    let client = TunClientHandler(
-      loop: context.loop, log: log,
-      settings: .init(
-        target: target, addresses: prefixes, passphrase: Array((handler.secret("passphrase")?.reveal() ?? "").utf8),
-        keepalive: keepalive),
-      route: way.way, nodeName: way.nodeName, port: port)
-    end = .client(client)
+    end = .client(
+      TunClientHandler(
+        loop: context.loop, log: log,
+        settings: .init(
+          target: target, addresses: prefixes,
+          passphrase: Array((handler.secret("passphrase")?.reveal() ?? "").utf8), keepalive: keepalive),
+        route: way.way, nodeName: way.nodeName, port: port))
   }
 
   /// Called for each address before it is dialled.
@@ -189,17 +203,9 @@ final class TunService: RunningService, DialGuardian {
     _ prefixes: [IPPrefix], _ routes: [(destination: IPPrefix, gateway: IPAddress?)], _ whole: Configuration,
     _ port: TunPort
   ) throws(StartReason) {
-    let credentials = whole.credentials(of: configuration.handler)
     let handler = configuration.handler.metadata
-    var isAllowed: ((String, [UInt8]) -> Bool)?
-    if !credentials.isEmpty {
-      isAllowed = { user, passphrase in
-        credentials.contains {
-          $0.username.value == user
-            && constantTimeEqual(Array(($0.password?.value.reveal() ?? "").utf8.prefix(16)), passphrase)
-        }
-      }
-    }
+    credentials = whole.credentials(of: configuration.handler)
+    let users = TunUsers(credentials)
     let local = try listenEndpoint(configuration, family: nil)
     do throws(SystemError) {
       let server = try TunServerHandler(
@@ -207,8 +213,7 @@ final class TunService: RunningService, DialGuardian {
         settings: .init(
           addresses: prefixes,
           routes: routes.compactMap { route in route.gateway.map { (route.destination, gateway: $0) } },
-          pointToPoint: handler.bool("p2p") ?? false, isAllowed: isAllowed,
-          isKnown: { user in credentials.contains { $0.username.value == user } }),
+          pointToPoint: handler.bool("p2p") ?? false, isAllowed: users.isAllowed, isKnown: users.isKnown),
         local: local, options: SocketOptions(bufferSize: 4 << 20), port: port)
       end = .server(server)
       log.info("listening for tunnels", ["udp": server.localEndpoint?.description ?? local.description])
@@ -273,6 +278,43 @@ final class TunService: RunningService, DialGuardian {
     }
   }
 
+  /// The interface stays, with its addresses and routes, whatever happens behind it. A client's end begins anew. A
+  /// server's end keeps its clients, but for those whose credentials are no longer good; other things of it, which its
+  /// clients have been told, need a new beginning.
+  func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover? {
+    guard !difference.replaces, let device, let port, let end else { return nil }
+    let service = new.service
+    switch end {
+    case .client(let old):
+      guard let target = service.forwarder?.nodes.first?.address else { return nil }
+      let way = try way(of: service, new.whole)
+      return Takeover(note: "the interface stays") { [self] in
+        configuration = service
+        old.close()
+        for problem in changes.restore() { log.warn("could not restore: \(problem)") }
+        exceptions = [:]
+        makeClient(service, target, way, device.addresses, port)
+        if case .client(let client) = self.end { client.start() }
+      }
+    case .server(let server):
+      let plain = (service.handler.metadata.bool("p2p"), configuration.handler.metadata.bool("p2p"))
+      guard plain.0 == plain.1 else { return nil }
+      let users = TunUsers(new.whole.credentials(of: service.handler))
+      let before = Set(credentials.map(\.username.value))
+      let unchanged = Set(
+        users.credentials.filter { now in credentials.contains { $0.matches(now) } }.map(\.username.value))
+      let isOpen = credentials.isEmpty
+      return Takeover(note: "the interface and its clients stay") { [self] in
+        configuration = service
+        credentials = users.credentials
+        server.renew(isAllowed: users.isAllowed, isKnown: users.isKnown) { user in
+          if users.credentials.isEmpty || unchanged.contains(user) { return false }
+          return isOpen || before.contains(user)
+        }
+      }
+    }
+  }
+
   func stop() {
     guard !isStopped else { return }
     isStopped = true
@@ -290,6 +332,28 @@ final class TunService: RunningService, DialGuardian {
     device?.close()
     device = nil
     if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
+  }
+}
+
+/// The users of a TUN server: inner addresses with their passphrases.
+private struct TunUsers {
+  let credentials: [Credentials]
+
+  init(_ credentials: [Credentials]) { self.credentials = credentials }
+
+  /// `nil`: nobody is asked.
+  var isAllowed: ((String, [UInt8]) -> Bool)? {
+    if credentials.isEmpty { return nil }
+    return { [credentials] user, passphrase in
+      credentials.contains {
+        $0.username.value == user
+          && constantTimeEqual(Array(($0.password?.value.reveal() ?? "").utf8.prefix(16)), passphrase)
+      }
+    }
+  }
+
+  var isKnown: (String) -> Bool {
+    { [credentials] user in credentials.contains { $0.username.value == user } }
   }
 }
 

@@ -50,8 +50,8 @@ public final class QUICEndpoint {
   public let limits: Limits
   public private(set) var counters = Counters()
 
-  private let credentials: TLSCredentials
-  private let settings: QUICSettings
+  private var credentials: TLSCredentials
+  private var settings: QUICSettings
   private let secret: [UInt8]
   private let host: QUICHost
   private var connections: [QUICConnection] = []
@@ -84,6 +84,12 @@ public final class QUICEndpoint {
   deinit { host.close() }
 
   public var connectionCount: Int { connections.count }
+
+  /// What connections that begin from now on get; those that stand are as they were.
+  public func renew(credentials: TLSCredentials, settings: QUICSettings) {
+    self.credentials = credentials
+    self.settings = settings
+  }
 
   /// One UDP payload that came `from` somebody `to` us, with its two ECN bits.
   public func handle(

@@ -15,11 +15,13 @@ struct Culvert: ParsableCommand {
         culvert -C server.yaml         run it (short for `culvert run -C …`)
         culvert -L … -F …              the same in GOST's short form
         culvert path                   ask the daemon which way packets take
+        culvert reload                 have it follow its files; only what changed is touched
         culvert lab DIRECTORY          run hosts in namespaces, with proof
       """,
     version: Version.text,
     subcommands: [
-      Run.self, Check.self, PathCommand.self, LabCommand.self, Explain.self, Schema.self, Completions.self, Manual.self,
+      Run.self, Check.self, PathCommand.self, ReloadCommand.self, LabCommand.self, Explain.self, Schema.self,
+      Completions.self, Manual.self,
       VersionCommand.self, LabHostCommand.self,
     ],
     defaultSubcommand: Run.self)

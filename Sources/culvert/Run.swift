@@ -12,7 +12,8 @@ struct Run: ParsableCommand {
       The configuration is GOST v3's: files in YAML or JSON (-C), or the short
       form (-L and -F); all that is given is merged. Nothing starts when the check
       finds an error. A lone -- between two sets of options runs each in a process
-      of its own. More: docs/command-line.md.
+      of its own. SIGHUP, or `culvert reload`, reads the files again and changes
+      only what changed. More: docs/command-line.md, docs/reload.md.
 
       EXAMPLE
         culvert run -C client.yaml
@@ -72,13 +73,14 @@ struct Run: ParsableCommand {
   func run() throws {
     if let output, let format = ConfigurationText.Format(rawValue: output) { return try print(as: format) }
     if ConfigurationInput.worker != nil { Workers.follow() }
-    let report = SourceFiles.check(
-      input.files, arguments: input.arguments, options: SourceFiles.Options(strict: strict))
+    let checkOptions = SourceFiles.Options(strict: strict)
+    let report = SourceFiles.check(input.files, arguments: input.arguments, options: checkOptions)
     SourceFiles.printDiagnostics(report, format: .text, to: .standardError)
     guard report.mayRun, let configuration = report.configuration else { throw ExitCode(max(1, report.exitCode)) }
-    let log: Log
+    let log = Log(level: level(configuration.log), format: format(configuration.log))
+    let output = LogOutput()
     do throws(SystemError) {
-      log = try makeLog(configuration.log)
+      log.output = try output.open(configuration.log?.output?.value)
     } catch {
       SourceFiles.write("error: the log cannot be written: \(error)\n", to: 2)
       throw ExitCode(1)
@@ -86,11 +88,12 @@ struct Run: ParsableCommand {
     warnOfEnvironment(log)
     let loop: EventLoop
     let signals: SignalWatch
+    var reloading: Reloading?
     do throws(SystemError) {
       loop = try EventLoop()
       signals = try SignalWatch(loop: loop, signals: [SIGINT, SIGTERM, SIGHUP]) { number in
         if number == SIGHUP {
-          log.warn("SIGHUP: reloading is not there yet; nothing changed")
+          reloading?.reloadBySignal()
         } else {
           log.info("ending", ["signal": number == SIGINT ? "SIGINT" : "SIGTERM"])
           loop.stop()
@@ -111,7 +114,21 @@ struct Run: ParsableCommand {
       log.error("\(error)")
       throw ExitCode(1)
     }
+    reloading = Reloading(
+      files: input.files, arguments: input.arguments, options: checkOptions, loop: loop, log: log, daemon: daemon
+    ) { block in
+      log.level = level(block)
+      log.format = format(block)
+      do throws(SystemError) {
+        log.output = try output.open(block?.output?.value)
+      } catch {
+        log.error("the new log cannot be written, the old one goes on: \(error)")
+      }
+    }
+    daemon.reloader = { isTrial, completion in reloading?.reload(isTrial: isTrial, completion) }
     withExtendedLifetime(signals) { loop.run() }
+    daemon.reloader = nil
+    reloading = nil
     daemon.stop()
     log.info("ended")
   }
@@ -138,27 +155,45 @@ struct Run: ParsableCommand {
     getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
   }
 
-  private func makeLog(_ block: LogConfiguration?) throws(SystemError) -> Log {
-    var level = block?.level.flatMap { Log.Level(name: $0.rawValue) } ?? .info
-    if let chosen = Self.variable("GOST_LOGGER_LEVEL").flatMap({ Log.Level(name: $0) }) { level = chosen }
-    if debug == 1 { level = .debug }
-    if debug > 1 { level = .trace }
-    if let logLevel, let chosen = Log.Level(name: logLevel) { level = chosen }
-    var format: Log.Format = block?.format == .json ? .json : .text
-    if let logFormat { format = logFormat == "json" ? .json : .text }
-    return Log(level: level, format: format, output: try Self.output(block?.output?.value))
+  private func level(_ block: LogConfiguration?) -> Log.Level {
+    if let logLevel, let chosen = Log.Level(name: logLevel) { return chosen }
+    if debug > 1 { return .trace }
+    if debug == 1 { return .debug }
+    if let chosen = Self.variable("GOST_LOGGER_LEVEL").flatMap({ Log.Level(name: $0) }) { return chosen }
+    return block?.level.flatMap { Log.Level(name: $0.rawValue) } ?? .info
   }
 
-  /// GOST's `log.output`: stderr, stdout, none, or a file to append to.
-  private static func output(_ place: String?) throws(SystemError) -> (String) -> Void {
+  private func format(_ block: LogConfiguration?) -> Log.Format {
+    if let logFormat { return logFormat == "json" ? .json : .text }
+    return block?.format == .json ? .json : .text
+  }
+}
+
+/// GOST's `log.output`: stderr, stdout, none, or a file to append to.
+///
+/// Opened anew at each reload, so that a file that was moved away (logrotate) is left to those who moved it.
+private final class LogOutput {
+  private var descriptor: Int32 = -1
+
+  /// On failure the place that was opened before stays open.
+  func open(_ place: String?) throws(SystemError) -> (String) -> Void {
+    var next: Int32 = -1
+    defer {
+      if descriptor >= 0, descriptor != next { close(descriptor) }
+      descriptor = next
+    }
     switch place {
     case nil, "", "stderr"?: return Log.standardError
     case "stdout"?: return { SourceFiles.write($0, to: 1) }
     case "none"?: return { _ in }
     case let path?:
-      let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
-      guard descriptor >= 0 else { throw SystemError("open \(path)") }
-      return { SourceFiles.write($0, to: descriptor) }
+      let opened = Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
+      guard opened >= 0 else {
+        next = descriptor
+        throw SystemError("open \(path)")
+      }
+      next = opened
+      return { SourceFiles.write($0, to: opened) }
     }
   }
 }

@@ -13,6 +13,28 @@ extension Tunnels {
       Configurations.client(over: carrier, listener: "route: \"0.0.0.0/0,::/0,192.168.70.1/32\"")
     }
 
+    @Test("A control socket that somebody else has put in the place of its own is left to him")
+    func foreignSocket() throws {
+      let net = try Net(["one"])
+      defer { net.close() }
+      let file = try net.file("proxy.yaml", Write.file([Write.service("proxy", "127.0.0.1:0", "http")]))
+      let socket = "\(net.directory)/shared.sock"
+      func start(_ title: String) throws -> Program {
+        let program = try net.start("one", "\(Machine.culvert) run -C \(file) --socket \(socket)", title: title)
+        try #require(program.says("running", within: 10) != nil, net.story)
+        return program
+      }
+      let first = try start("first")
+      _ = try shell("rm \(socket)")
+      let second = try start("second")
+      first.signal(SIGTERM)
+      #expect(first.wait(within: 5) == .exit(0), net.story)
+      #expect(try net.run("one", "\(Machine.culvert) path --socket \(socket)").isGood)
+      second.signal(SIGTERM)
+      #expect(second.wait(within: 5) == .exit(0), net.story)
+      #expect(access(socket, F_OK) != 0, "its own it takes away")
+    }
+
     @Test("SIGINT and SIGTERM end it within two seconds, and nothing is left", arguments: [SIGINT, SIGTERM])
     func nothingIsLeft(_ number: Int32) throws {
       let net = try Net()

@@ -32,7 +32,7 @@ public final class Log {
   private final class Shared {
     var level: Level
     var format: Format
-    let output: (String) -> Void
+    var output: (String) -> Void
 
     init(level: Level, format: Format, output: @escaping (String) -> Void) {
       self.level = level
@@ -62,6 +62,12 @@ public final class Log {
   public var format: Format {
     get { shared.format }
     set { shared.format = newValue }
+  }
+
+  /// Where records go, one line each.
+  public var output: (String) -> Void {
+    get { shared.output }
+    set { shared.output = newValue }
   }
 
   public func trace(_ message: @autoclosure () -> String, _ fields: @autoclosure () -> Fields = [:]) {

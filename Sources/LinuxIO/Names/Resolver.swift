@@ -119,7 +119,7 @@ private final class LookupThreads: Sendable {
       state.threads += 1
       return (true, true)
     }
-    if starts, !startThread({ self.work() }) {
+    if starts, !DetachedThread.start({ self.work() }) {
       return state.withLock { state in
         state.threads -= 1
         // Another thread takes it, if there is one.
@@ -143,28 +143,4 @@ private final class LookupThreads: Sendable {
       next()
     }
   }
-}
-
-/// Starts a detached thread with a small stack.
-private func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
-  var attributes = pthread_attr_t()
-  pthread_attr_init(&attributes)
-  defer { pthread_attr_destroy(&attributes) }
-  pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-  pthread_attr_setstacksize(&attributes, 256 * 1024)
-  var thread = pthread_t()
-  let box = Unmanaged.passRetained(ThreadBody(body))
-  let result = pthread_create(
-    &thread, &attributes,
-    { argument in
-      if let argument { Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body() }
-      return nil
-    }, box.toOpaque())
-  if result != 0 { box.release() }
-  return result == 0
-}
-
-private final class ThreadBody: Sendable {
-  let body: @Sendable () -> Void
-  init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 }

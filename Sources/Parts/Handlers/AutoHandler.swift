@@ -58,6 +58,7 @@ public final class AutoHandler: StreamHandler {
 
   public var paths: [(name: String, path: Path)] { core.paths + http.own.paths + socks5.own.paths }
   public var dropped: [(what: String, count: UInt64)] { core.dropped + http.own.dropped + socks5.own.dropped }
+  public var standing: Int { core.standing + http.own.count + socks5.own.count }
 
   public func close() {
     socks5.close()

@@ -50,6 +50,7 @@ public final class HTTPHandler: StreamHandler {
 
   public var paths: [(name: String, path: Path)] { core.paths + keeper.paths }
   public var dropped: [(what: String, count: UInt64)] { core.dropped + keeper.dropped }
+  public var standing: Int { core.standing + keeper.count }
 
   /// Without what the core knows, which others may share.
   var own: SessionKeeper { keeper }
@@ -83,6 +84,8 @@ final class SessionKeeper {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
     lostBefore &+= session.lost
   }
+
+  var count: Int { sessions.count }
 
   var paths: [(name: String, path: Path)] { sessions.values.flatMap(\.paths) }
 

@@ -14,12 +14,16 @@ public protocol StreamHandler: AnyObject {
   /// The connections that stand.
   var paths: [(name: String, path: Path)] { get }
 
+  /// Clients whose request is being read or met, and connections and sessions that stand.
+  var standing: Int { get }
+
   func close()
 }
 
 extension StreamHandler {
   public var dropped: [(what: String, count: UInt64)] { core.dropped }
   public var paths: [(name: String, path: Path)] { core.paths }
+  public var standing: Int { core.standing }
   public func close() { core.close() }
 }
 
@@ -66,6 +70,8 @@ public final class HandlerCore {
   private var joints: [ObjectIdentifier: Joined] = [:]
   private var complaints = ComplaintLimiter<IPAddress>()
   private var isClosed = false
+  /// Clients for which a way is being opened.
+  private var connecting = 0
   /// Requests that were cut short, wrong, or not allowed.
   public private(set) var refusals: UInt64 = 0
   /// Requests whose target could not be reached.
@@ -133,7 +139,11 @@ public final class HandlerCore {
     _ target: HostPort, client: any ByteStream,
     _ completion: @escaping (Result<RoutedStream, TransportFailure>) -> Void
   ) {
-    connect(target, client.client, retries: settings.retries, completion)
+    connecting += 1
+    connect(target, client.client, retries: settings.retries) { [weak self] result in
+      self?.connecting -= 1
+      completion(result)
+    }
   }
 
   private func connect(
@@ -212,6 +222,9 @@ public final class HandlerCore {
   }
 
   public var connectionCount: Int { joints.count }
+
+  /// Clients whose request is being read or met, and connections that stand.
+  public var standing: Int { joints.count + halfOpen.count + connecting }
 
   public var paths: [(name: String, path: Path)] {
     joints.values.sorted { $0.since < $1.since }.map { joined in

@@ -198,6 +198,8 @@ public final class RelayHandler: StreamHandler {
     return core.dropped + (lost > 0 ? [("waited too long", lost)] : [])
   }
 
+  public var standing: Int { core.standing + sessions.count }
+
   public func close() {
     let all = sessions.values
     sessions = [:]

@@ -220,6 +220,7 @@ public final class SOCKS5Handler: StreamHandler {
 
   public var paths: [(name: String, path: Path)] { core.paths + keeper.paths }
   public var dropped: [(what: String, count: UInt64)] { core.dropped + keeper.dropped }
+  public var standing: Int { core.standing + keeper.count }
 
   /// Without what the core knows, which others may share.
   var own: SessionKeeper { keeper }

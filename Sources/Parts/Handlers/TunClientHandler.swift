@@ -154,7 +154,6 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     redialTimer?.cancel()
     closeQueue()
     route.close()
-    port.close()
   }
 
   private func closeQueue() {

@@ -15,9 +15,9 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     public let routes: [(IPPrefix, gateway: IPAddress)]
     public let pointToPoint: Bool
     /// The auther's answer for a user (an inner address as text) with a passphrase; `nil` without an auther.
-    public let isAllowed: ((_ user: String, _ passphrase: [UInt8]) -> Bool)?
+    public fileprivate(set) var isAllowed: ((_ user: String, _ passphrase: [UInt8]) -> Bool)?
     /// Whether the auther has that user: for our log alone, a client is told neither.
-    public let isKnown: (_ user: String) -> Bool
+    public fileprivate(set) var isKnown: (_ user: String) -> Bool
 
     public init(
       addresses: [IPPrefix], routes: [(IPPrefix, gateway: IPAddress)], pointToPoint: Bool,
@@ -33,7 +33,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
 
   private let loop: EventLoop
   private let log: Log
-  private let settings: Settings
+  private var settings: Settings
   private let port: TunPort
   private let socket: UDPSocket
   private var registry: TunRegistry<Endpoint>
@@ -88,12 +88,27 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     }
   }
 
+  /// Other credentials from now on. Clients that announced themselves by what is no longer good have to do so again.
+  ///
+  /// - Parameter isRevoked: by a user's name, an inner address.
+  public func renew(
+    isAllowed: ((_ user: String, _ passphrase: [UInt8]) -> Bool)?, isKnown: @escaping (_ user: String) -> Bool,
+    isRevoked: (_ user: String) -> Bool
+  ) {
+    settings.isAllowed = isAllowed
+    settings.isKnown = isKnown
+    for client in registry.all where client.addresses.contains(where: { isRevoked($0.description) }) {
+      registry.remove(client.key)
+      senders[client.key] = nil
+    }
+    lastLookup = nil
+  }
+
   public func close() {
     guard !isClosed else { return }
     isClosed = true
     claimTimer?.cancel()
     socket.close()
-    port.close()
   }
 
   // MARK: From the clients

@@ -77,11 +77,12 @@ public final class UDPForwardHandler {
 
   public var paths: [(name: String, path: Path)] { forwards.values.compactMap(\.path) }
 
-  /// Ends all sessions. The way is the owner's.
+  /// Ends all sessions, and the way.
   public func close() {
     isClosed = true
     for forward in forwards.values { forward.close() }
     forwards = [:]
+    way.close()
   }
 
   fileprivate func ended(_ forward: UDPForward) { forwards[ObjectIdentifier(forward)] = nil }

@@ -25,7 +25,7 @@ public final class ConnectionListener: StreamListener {
 
   private let loop: EventLoop
   private let log: Log
-  private let layers: Layers
+  private var layers: Layers
   private let accept: StreamAcceptor
   private let halfOpen: HalfOpenTable
   private let proxyHeaders: ProxyProtocolAcceptor
@@ -72,10 +72,11 @@ public final class ConnectionListener: StreamListener {
 
   private func arrived(_ stream: TCPStream) {
     guard layers.expectsProxyHeader || !layers.upgrades.isEmpty else {
-      passed(stream)
+      passed(stream, layers.mux)
       return
     }
     let handshake = Handshake(stream)
+    let layers = layers
     let key = ObjectIdentifier(handshake)
     handshakes[key] = handshake
     halfOpen.add(key, from: stream.receipt.remote?.address, within: Self.handshakeTimeout) {
@@ -85,7 +86,7 @@ public final class ConnectionListener: StreamListener {
       handshake.stream.close()
     }
     guard layers.expectsProxyHeader else {
-      upgrade(handshake, layers.upgrades[...])
+      upgrade(handshake, layers.upgrades[...], layers.mux)
       return
     }
     handshake.layer = "PROXY"
@@ -98,17 +99,17 @@ public final class ConnectionListener: StreamListener {
           accepted.client.map { client in
             PrefixedStream(loop: self.loop, accepted.stream, prefix: [], claimedClient: client)
           } ?? accepted.stream
-        self.upgrade(handshake, self.layers.upgrades[...])
+        self.upgrade(handshake, layers.upgrades[...], layers.mux)
       }
     }
   }
 
-  private func upgrade(_ handshake: Handshake, _ rest: ArraySlice<StreamUpgrade>) {
+  private func upgrade(_ handshake: Handshake, _ rest: ArraySlice<StreamUpgrade>, _ mux: SmuxSettings?) {
     guard let next = rest.first else {
       let key = ObjectIdentifier(handshake)
       handshakes[key] = nil
       halfOpen.remove(key)
-      passed(handshake.stream)
+      passed(handshake.stream, mux)
       return
     }
     handshake.layer = next.name
@@ -118,7 +119,7 @@ public final class ConnectionListener: StreamListener {
       case .failure(let failure): self.fail(handshake, failure.reason)
       case .success(let stream):
         handshake.stream = stream
-        self.upgrade(handshake, rest.dropFirst())
+        self.upgrade(handshake, rest.dropFirst(), mux)
       }
     }
   }
@@ -134,8 +135,8 @@ public final class ConnectionListener: StreamListener {
   }
 
   /// The connection stands with all its layers.
-  private func passed(_ stream: any ByteStream) {
-    guard let mux = layers.mux else {
+  private func passed(_ stream: any ByteStream, _ mux: SmuxSettings?) {
+    guard let mux else {
       accept(stream, .unheard)
       return
     }
@@ -161,6 +162,10 @@ public final class ConnectionListener: StreamListener {
   private final class SessionBox {
     var key: ObjectIdentifier?
   }
+
+  /// New connections pass these layers from now on. Those that stand, and those in the middle of a handshake, are as
+  /// they were.
+  public func renew(_ layers: Layers) { self.layers = layers }
 
   public func close() {
     listener?.close()

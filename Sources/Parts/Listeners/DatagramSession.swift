@@ -95,7 +95,7 @@ public struct DatagramSessionLimits: Hashable, Sendable {
 /// times in a time to live, and only while there are any.
 final class DatagramSessionTable<Key: Hashable> {
   private let loop: EventLoop
-  private let limits: DatagramSessionLimits
+  private var limits: DatagramSessionLimits
   private var sessions: [Key: DatagramSession] = [:]
   private var pending = 0
   private var timer: LoopTimer?
@@ -148,6 +148,8 @@ final class DatagramSessionTable<Key: Hashable> {
     if sessions[key] === session { sessions[key] = nil }
     if sessions.isEmpty { timer?.cancel() }
   }
+
+  func renew(_ limits: DatagramSessionLimits) { self.limits = limits }
 
   /// Ends all sessions and tells their receivers.
   func close() {

@@ -128,6 +128,11 @@ public final class QUICStreamListener: StreamListener, DatagramSocketHandler, Tu
     pump.drain { endpoint.pollTransmit(into: $0, at: now) }
   }
 
+  /// What new connections get from now on; those that stand are as they were.
+  public func renew(credentials: TLSCredentials, settings: QUICSettings) {
+    endpoint.renew(credentials: credentials, settings: settings)
+  }
+
   public func close() {
     guard !isClosed else { return }
     endpoint.close(reason: "the server ends", at: loop.now)

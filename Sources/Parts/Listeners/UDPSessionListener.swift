@@ -103,6 +103,12 @@ public final class UDPSessionListener: DatagramSocketHandler {
   fileprivate func leftBacklog() { table.leftBacklog() }
   fileprivate func remove(_ session: UDPSession) { table.remove(session, at: session.remote) }
 
+  /// For sessions from now on.
+  public func renew(_ limits: DatagramSessionLimits) { table.renew(limits) }
+
+  /// Ends all sessions, whose receivers are told; the socket stays.
+  public func endSessions() { table.close() }
+
   /// Ends all sessions, whose receivers are told, and the socket.
   public func close() {
     table.close()

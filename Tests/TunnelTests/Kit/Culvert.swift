@@ -8,10 +8,12 @@ final class Culvert {
   let host: String
   let program: Program
   let socket: String
+  private let name: String
 
-  fileprivate init(_ net: Net, _ host: String, _ program: Program, socket: String) {
+  fileprivate init(_ net: Net, _ host: String, _ name: String, _ program: Program, socket: String) {
     self.net = net
     self.host = host
+    self.name = name
     self.program = program
     self.socket = socket
   }
@@ -30,6 +32,12 @@ final class Culvert {
   func path(_ arguments: String = "") throws -> String {
     let asked = try net.run(host, "\(Machine.culvert) path --socket \(socket) \(arguments)", within: 5)
     return asked.isGood ? asked.output : ""
+  }
+
+  /// Gives it another configuration, in the file that it was started with, and has it follow.
+  func reload(_ configuration: String, _ arguments: String = "") throws -> Outcome {
+    _ = try net.file("\(name).yaml", configuration)
+    return try net.run(host, "\(Machine.culvert) reload --socket \(socket) \(arguments)", within: 20)
   }
 
   /// A row of `/proc/PID/status` in KiB, such as `VmRSS` and `VmHWM`.
@@ -71,7 +79,7 @@ extension Net {
     let socket = "\(directory)/\(name).sock"
     let command = "\(prefix) \(Machine.culvert) run -C \(path) --socket \(socket) \(options)"
     let program = try start(host, command, title: name)
-    let culvert = Culvert(self, host, program, socket: socket)
+    let culvert = Culvert(self, host, name, program, socket: socket)
     try #require(program.says("running", within: 10) != nil, "\(name) does not run: \(program.log)")
     return culvert
   }

@@ -21,6 +21,10 @@
       One connection to a port that speaks first, kept open (30 s). Prints what the server said, and "ended" when it
       ends before that.
 
+  streams.py talk HOST:PORT
+      One connection to a port that speaks first, and a line over it every 50 ms. Prints what the server said, "answer N"
+      for each line that came back, and "ended" when the connection does.
+
   streams.py abandon HOST:PORT COUNT SIZE
       COUNT connections, one after the other, to a port that never reads: each sends up to SIZE bytes, waits until
       nothing more leaves, and is reset.
@@ -277,6 +281,21 @@ async def hold(place, seconds=30):
         writer.close()
 
 
+async def talk(place):
+    reader, writer = await connect(endpoint(place), 5)
+    print((await reader.readline()).decode().strip(), flush=True)
+    try:
+        for number in range(100_000):
+            writer.write(f"line {number}\n".encode())
+            if not await reader.readline():
+                break
+            print(f"answer {number}", flush=True)
+            await asyncio.sleep(0.05)
+    except OSError:
+        pass
+    print("ended", flush=True)
+
+
 def abandon(place, count, size):
     host, port, asked = endpoint(place)
     body = bytes(int(size))
@@ -325,4 +344,4 @@ if __name__ == "__main__":
     elif verb == "abandon":
         abandon(*words)
     else:
-        asyncio.run({"serve": serve, "check": check, "greet": greet, "hold": hold}[verb](*words))
+        asyncio.run({"serve": serve, "check": check, "greet": greet, "hold": hold, "talk": talk}[verb](*words))

@@ -1,16 +1,17 @@
-import Configuration
 import PartDescriptors
 import Values
 
-/// A configuration without places: two files that mean the same have the same text here, however they are written.
+/// A configuration, or a piece of one, without places: two files that mean the same have the same text here, however they
+/// are written. A reload compares by it, so that comments, order of keys and spelling are no change.
 ///
 /// The model is walked by reflection, so that a field that comes later is in it without a word here. Left out are the
 /// spans; a part stands for itself by its name, the metadata of a block are in the order of their names, and a secret
 /// is shown, because a changed password is a change.
-enum NormalForm {
-  static func text(of configuration: Configuration) -> String {
+public enum NormalForm {
+  /// - Parameter value: a configuration, or any piece of its model.
+  public static func text(of value: Any) -> String {
     var text = ""
-    write(configuration, to: &text, depth: 0)
+    write(value, to: &text, depth: 0)
     return text
   }
 
