@@ -35,7 +35,7 @@ public enum Checker {
       diagnostics.removeAll { $0.severity == .notYet && $0.primary.map { places.contains($0.span) } == true }
       diagnostics += pair
     }
-    let ordered = diagnostics.inFileOrder().map { $0.keepingQuotes(in: map) }
+    let ordered = diagnostics.inFileOrder().map { $0.keepingQuotes(in: map) }.tellingOnce()
     let (left, accepted) = own.acceptances.apply(to: ordered, alone: peers.isEmpty)
     return CheckReport(
       configuration: own.configuration, diagnostics: strict ? left.map(\.strict) : left, sources: map,

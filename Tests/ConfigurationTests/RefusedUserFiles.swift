@@ -30,7 +30,7 @@ extension UserFile {
 
       """#),
     UserFile(
-      "router-target.yaml", exit: 3, ["CV0302", "CV0310"],
+      "router-target.yaml", exit: 3, ["CV0302"],
       #"""
       services:
       - name: tun
@@ -182,7 +182,7 @@ extension UserFile {
         listener: {type: tcp}
       chains:
       - name: chain-0
-        hops: [{name: hop-0, nodes: [{name: node-0, addr: "a.example.com:443", connector: {type: relay}, dialer: {type: tls}}]}]
+        hops: [{name: hop-0, nodes: [{name: node-0, addr: "a.example.com:443", connector: {type: http}, dialer: {type: tls}}]}]
 
       """#),
     UserFile(
@@ -208,7 +208,7 @@ extension UserFile {
 
       """#),
     UserFile(
-      "forward-of-the-docs.yaml", exit: 1, ["CV0103", "CV0312"],
+      "forward-of-the-docs.yaml", exit: 1, ["CV0103"],
       #"""
       services:
       - name: service-0

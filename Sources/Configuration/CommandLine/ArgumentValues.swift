@@ -62,7 +62,14 @@ enum ArgumentValues {
       ("keyFile", keys.take("tls.keyFile", "keyFile", "key")),
       ("caFile", keys.take("tls.caFile", "caFile", "ca")),
     ] { tree.set(name, key?.located, key: key?.name.span) }
-    guard isNode else { return tree }
+    guard isNode else {
+      // Documented by GOST, which does not read them here.
+      for name in ["rejectUnknownSNI", "serverNames"] {
+        let key = keys.take(name)
+        tree.set(name, key?.located, key: key?.name.span)
+      }
+      return tree
+    }
     let secure = keys.take("tls.secure", "secure")
     tree.set("secure", secure.map { Tree.typed($0.located) }, key: secure?.name.span)
     let name = keys.take("tls.servername", "servername")

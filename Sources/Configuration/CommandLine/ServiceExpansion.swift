@@ -32,14 +32,21 @@ struct ServiceExpansion {
       if parts.first.value == "auto" { parts.first = parts.first.map { _ in "tcp" } }
     }
     for index in targets.indices { targets[index].index = index }
-    guard targets.count <= 1 || addresses.count == 1 || targets.count == addresses.count else {
+    if targets.count > 1, addresses.count > 1, targets.count != addresses.count {
+      // Targets that are left over are what GOST documents; ports that are left over would serve nothing.
+      let isShort = targets.count < addresses.count
       report.add(
         Diagnostic(
-          .valueOutOfRange, "\(addresses.count) ports and \(targets.count) targets make no pairs",
+          isShort ? .valueOutOfRange : .keyWithoutEffect,
+          isShort
+            ? "\(addresses.count) ports and \(targets.count) targets make no pairs"
+            : "the last \(targets.count - addresses.count) targets are not used", isShort ? .error : .warning,
           at: .init(url.path.span, "\(targets.count) targets"), and: [.init(url.host.span, "\(addresses.count) ports")],
-          notes: ["GOST pairs them in order, and leaves out what has no partner"],
+          notes: [
+            "ports and targets are paired in order\(isShort ? "; GOST serves nothing on the ports without one" : "")"
+          ],
           help: ["give one target for all, or as many as there are ports"]))
-      return []
+      if isShort { return [] }
     }
     let shared = Shared(url, parts, self)
     return addresses.enumerated().map { position, address in
@@ -94,6 +101,7 @@ struct ServiceExpansion {
     let connectionLimiter: (QueryKeys.Key?, QueryKeys.Key?)
     let climiter: QueryKeys.Key?
     let rlimiter: QueryKeys.Key?
+    let quota: QueryKeys.Key?
     let metadata: [String: Tree]
 
     init(_ url: ArgumentURL, _ parts: SchemeParts, _ expansion: ServiceExpansion) {
@@ -114,6 +122,7 @@ struct ServiceExpansion {
       connectionLimiter = (keys.take("limiter.conn.in"), keys.take("limiter.conn.out"))
       climiter = keys.take("climiter")
       rlimiter = keys.take("rlimiter")
+      quota = keys.take("quotas", "quota")
       var service = Tree.gathered(in: span)
       for name in ["interface", "so_mark", "proxyProtocol", "netns", "netns.out"] {
         guard let key = keys.take(name) else { continue }
@@ -176,6 +185,7 @@ struct ServiceExpansion {
     if let key = shared.rlimiter {
       service.set("rlimiter", objects.count("rlimiters", "rlimiter", key), key: key.name.span)
     }
+    service.set("quotas", shared.quota?.located, key: shared.quota?.name.span)
     service.set("handler", handler.node)
     service.set("listener", listener.node)
     service.set("forwarder", forwarder(targets, shared))

@@ -75,6 +75,8 @@ public struct Diagnostic: Sendable {
   public var notes: [String]
   public var help: [String]
   public var fix: Fix?
+  /// Of a "not yet": what is missing, where it can be met in several places. See `tellingOnce`.
+  var subject: String?
 
   public init(
     _ code: DiagnosticCode, _ message: String, _ severity: Severity = .error, at primary: Label? = nil,

@@ -89,6 +89,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case peerPath = "CV0611"
   case peerDoesNotBind = "CV0612"
   case peerServesNoUDP = "CV0613"
+  case peerHasNoTarget = "CV0614"
 
   // Security.
   case autherWithoutUsers = "CV0701"

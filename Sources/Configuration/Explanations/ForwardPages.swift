@@ -46,7 +46,7 @@ extension Explanations {
       .missingForwarder, "a port forward without a target",
       [
         "The handlers `tcp`, `udp`, `forward`, `rtcp` and `rudp` send to the targets of the service's `forwarder`. Without one GOST accepts connections and closes each of them.",
-        "There is one forward without a target: through a chain whose last node has the connector `forward`. That node decides where the bytes go.",
+        "A forward needs no target where the last node of its chain has one: behind the connector `forward`, which passes bytes on as they are, and behind a relay with a `forwarder` of its own. Whether the relay has one is not known here, so that is a warning; `--with` the relay's file tells.",
       ],
       wrong: .init(forward(target: nil)), right: .init(forward())),
     Explanation(
@@ -109,6 +109,15 @@ extension Explanations {
         with: proxy(addr: ":8443", handlerLines: ["auth:", "  username: ann", "  password: x"]).replacing(
           "type: tcp", "type: tls")),
       right: .init(datagrams(ExampleFile.chain()), with: ExampleFile.relay())),
+    Explanation(
+      .peerHasNoTarget, "no target at either end",
+      [
+        "A forward without a `forwarder` leaves its target to the relay at the end of its chain. The relay then needs a `forwarder` of its own; this one has none, and refuses each connection because nobody says where to."
+      ],
+      wrong: .init(
+        through(ExampleFile.chain()).replacing("  forwarder:\n    nodes:\n    - addr: 192.0.2.1:80\n", ""),
+        with: ExampleFile.relay()),
+      right: .init(through(ExampleFile.chain()), with: ExampleFile.relay())),
     Explanation(
       .openProxy, "a proxy for everybody",
       [

@@ -145,6 +145,8 @@ public struct HopConfiguration: Sendable {
   public var name: Located<String>
   public var nodes: [NodeConfiguration]
   public var selector: SelectorConfiguration?
+  /// Whether nodes come from a file, an address or a plugin as well, which is not there yet (and was reported).
+  var isLoaded: Bool
   /// `interface` and `so_mark`, inherited by the nodes.
   public var metadata: Metadata
   public var span: SourceSpan

@@ -187,7 +187,9 @@ struct ConfigurationReader {
       nodes: object.list("nodes").compactMap {
         self.node($0, interface: interface, mark: mark, proxyProtocol: metadata.int("proxyProtocol"))
       },
-      selector: selector(object.value("selector")), metadata: metadata, span: node.span)
+      selector: selector(object.value("selector")),
+      isLoaded: ["file", "redis", "http", "plugin"].contains { node[$0]?.isEmpty == false }, metadata: metadata,
+      span: node.span)
   }
 
   private func node(

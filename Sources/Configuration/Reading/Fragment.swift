@@ -73,8 +73,10 @@ struct Fragment {
     ConfigurationReader(report: report, isJSON: isJSON).read(root, into: &configuration)
     // A key that GOST has and Culvert not yet is right in its place all the same.
     return report.diagnostics.reduce(report.leftOut) { sum, diagnostic in
-      guard diagnostic.severity == .error, diagnostic.code != .missingKey else { return sum }
       let isOutside = diagnostic.primary.map { outside.contains($0.span.start) } ?? false
+      // Where it does something is a better place than where it does nothing.
+      if diagnostic.code == .keyWithoutEffect, isOutside { return sum + 1 }
+      guard diagnostic.severity == .error, diagnostic.code != .missingKey else { return sum }
       return sum + (isOutside ? 1000 : 1)
     }
   }
@@ -92,7 +94,7 @@ struct Fragment {
         copy.help = ["the rest of the file has to have it"]
         return copy
       case .nothingToDo, .unusedObject: return nil
-      case .emptyChain: return isWhole ? diagnostic : nil
+      case .emptyChain: return isTop ? diagnostic : nil
       case .missingKey, .emptyName, .missingPort: return isTop ? diagnostic : nil
       default: return diagnostic
       }

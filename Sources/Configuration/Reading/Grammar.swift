@@ -165,6 +165,18 @@ enum Grammar {
     }
   }
 
+  /// What a key names or defines, for keys that stand for one thing in several places: `bypass`, `bypasses` and the
+  /// top-level list of them.
+  static func concept(of key: String) -> String? {
+    let name = key.lowercased()
+    return concepts.first { $0 == name || $0 + "s" == name || $0 + "es" == name }
+  }
+
+  private static let concepts = [
+    "admission", "bypass", "resolver", "hosts", "ingress", "router", "sd", "recorder", "rewriter", "cache", "limiter",
+    "quota", "climiter", "rlimiter", "observer", "logger",
+  ]
+
   /// The type that GOST takes where none is written.
   static func defaultType(_ kind: PartKind) -> String {
     switch kind {

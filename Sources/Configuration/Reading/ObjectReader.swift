@@ -27,6 +27,17 @@ final class Report {
     }
   }
 
+  /// Whether a key inside of a span was said to stand in the wrong place: what is missing where it belongs has been said
+  /// then.
+  func hasMisplacedKey(inside span: SourceSpan) -> Bool {
+    diagnostics.contains { diagnostic in
+      guard diagnostic.code == .misplacedKey, diagnostic.severity == .error, let place = diagnostic.primary?.span else {
+        return false
+      }
+      return place.file == span.file && place.start >= span.start && place.end <= span.end
+    }
+  }
+
   func leaveOut() { leftOut += 1 }
 
   /// The items of a list that there is still room for; what is more is said once. Each item becomes a part of the model,
@@ -276,9 +287,11 @@ struct ObjectReader {
   }
 
   static func notYet(_ entry: YAMLEntry, _ name: String, in title: String) -> Diagnostic {
-    Diagnostic(
+    var diagnostic = Diagnostic(
       .keyNotYet, "`\(name)` in \(title) is not yet supported", .notYet,
       at: .init(entry.key.span, "GOST has it, Culvert not yet"))
+    diagnostic.subject = Grammar.concept(of: name)
+    return diagnostic
   }
 }
 

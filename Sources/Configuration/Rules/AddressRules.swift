@@ -27,6 +27,7 @@ struct AddressRules {
       }
       return
     }
+    if configuration.nodeIsUnknown(listening: service) { return }
     guard let address = checked(addr, of: listener) else { return }
     if let literal = address.literal, let family = listener.family, literal.canonical.family != family {
       familyError(addr, literal, listener, service.listener.type)
@@ -88,7 +89,9 @@ struct AddressRules {
   }
 
   private func target(_ node: ForwardNodeConfiguration, of service: ServiceConfiguration) {
-    guard !node.addr.value.isEmpty, service.handler.descriptor?.isAvailable == true else { return }
+    guard !node.addr.value.isEmpty, service.handler.descriptor?.isAvailable == true,
+      !configuration.nodeIsUnknown(of: service)
+    else { return }
     if service.isTun, !node.addr.value.contains(":") || IPAddress(node.addr.value) != nil,
       IPAddress(node.addr.value)?.family != .ipv6
     {
@@ -101,7 +104,7 @@ struct AddressRules {
       return
     }
     guard let address = checked(node.addr, of: nil) else { return }
-    if address.port == 0, !configuration.nodeDecides(of: service) {
+    if address.port == 0, service.isTun || !configuration.nodeDecides(of: service) {
       report.add(
         Diagnostic(
           .missingPort, "the target has no port", at: .init(node.addr.span, "port 0"),

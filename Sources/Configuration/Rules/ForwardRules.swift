@@ -25,8 +25,10 @@ struct ForwardRules {
       severalTargets(nodes)
     } else if !handler.abilities.contains(.forwards) {
       ignored(service)
+    } else if handler.carries == .streamsOrDatagrams, configuration.leavesTargetToNode(service) {
+      relayDecides(service)
     } else if handler.carries == .streamsOrDatagrams, nodes.isEmpty, service.forwarder?.refersToHop != true,
-      !configuration.nodeDecides(of: service)
+      !configuration.nodeDecides(of: service), !configuration.nodeIsUnknown(of: service), knowsChain(service)
     {
       report.add(
         Diagnostic(
@@ -39,6 +41,29 @@ struct ForwardRules {
     }
     for node in nodes { network(node, service, listener) }
     itself(service, nodes, listener)
+  }
+
+  /// Whether the chain that the service goes through is known: it may decide, and what is wrong with it has been said.
+  private func knowsChain(_ service: ServiceConfiguration) -> Bool {
+    if service.handler.chain != nil, configuration.chain(of: service) == nil, !service.ignoresChains { return false }
+    return !report.hasMisplacedKey(inside: service.span)
+  }
+
+  /// A relay has a target of its own or none, which only its own file tells.
+  private func relayDecides(_ service: ServiceConfiguration) {
+    guard
+      let node = configuration.route(of: service)?.last?.nodes.first(where: {
+        $0.connector.descriptor?.speaks == [.relay]
+      })
+    else { return }
+    let target = service.forwarder?.nodes.first
+    report.add(
+      Diagnostic(
+        .missingForwarder, "\(service.title) leaves its target to the relay at the end of its chain", .warning,
+        at: .init(target?.addr.span ?? service.handler.type.span, target == nil ? "has no target" : "no target"),
+        and: [.init(node.connector.type.span, "has to have one")],
+        notes: ["a relay without a `forwarder` of its own refuses each connection"],
+        help: ["give the relay a `forwarder`, or this service one"]))
   }
 
   private func severalTargets(_ nodes: [ForwardNodeConfiguration]) {
@@ -202,6 +227,34 @@ extension Configuration {
   /// is written, such as `:0`, is only a placeholder.
   public func nodeDecides(of service: ServiceConfiguration) -> Bool {
     guard let nodes = route(of: service)?.last?.nodes, !nodes.isEmpty else { return false }
-    return nodes.allSatisfy { $0.connector.descriptor?.speaks == [.raw] }
+    return nodes.allSatisfy(\.mayDecide)
+  }
+
+  /// Whether a forward names no target and its chain ends at a relay, which may have one.
+  func leavesTargetToNode(_ service: ServiceConfiguration) -> Bool {
+    guard nodeDecides(of: service), service.forwarder?.refersToHop != true,
+      route(of: service)?.last?.nodes.contains(where: { $0.connector.descriptor?.speaks == [.relay] }) == true
+    else { return false }
+    return service.forwarder?.nodes.allSatisfy { $0.address?.port == 0 } ?? true
+  }
+
+  /// Whether the chain's last node is spoken to by a connector that is not there yet: what a target has to look like is
+  /// not known then. A name alone is one for `tunnel` and `router`.
+  func nodeIsUnknown(of service: ServiceConfiguration) -> Bool { isUnknown(chain(of: service)) }
+
+  /// The same for the node at which a service listens.
+  func nodeIsUnknown(listening service: ServiceConfiguration) -> Bool { isUnknown(listenerChain(of: service)) }
+
+  private func isUnknown(_ chain: ChainConfiguration?) -> Bool {
+    guard let chain else { return false }
+    return hops(of: chain).last?.nodes.contains { $0.connector.descriptor?.isAvailable != true } == true
+  }
+}
+
+extension NodeConfiguration {
+  /// Whether the node can have a target of its own: what it is sent as it is, or a relay, which sends all to its
+  /// forwarder where it has one.
+  var mayDecide: Bool {
+    connector.descriptor.map { $0.speaks == [.raw] || $0.speaks == [.relay] } ?? false
   }
 }

@@ -81,6 +81,7 @@ extension PairRules {
         bind(client, node, match)
       }
     }
+    if handler.carries == .streamsOrDatagrams, end.leavesTargetToNode(client) { target(client, of: index) }
     let sendsDatagrams =
       client.isTunClient || handler.carries == .streamsOrDatagrams && listener.carries == .datagrams
     if sendsDatagrams, let chain = end.chain(of: client) {
@@ -88,6 +89,22 @@ extension PairRules {
         guard let match = partner(of: node, from: index) else { continue }
         datagrams(client, node, match)
       }
+    }
+  }
+
+  /// A forward that leaves its target to a relay, which has none.
+  private func target(_ client: ServiceConfiguration, of index: Int) {
+    for node in ends[index].route(of: client)?.last?.nodes ?? [] {
+      guard let match = partner(of: node, from: index), match.service.handler.descriptor?.name == "relay",
+        match.service.forwarder.map({ $0.nodes.isEmpty && !$0.refersToHop }) ?? true
+      else { continue }
+      report.add(
+        Diagnostic(
+          .peerHasNoTarget, "\(client.title) names no target, and \(match.service.title) has none either",
+          at: .init(client.forwarder?.nodes.first?.addr.span ?? client.handler.type.span, "leaves it to the relay"),
+          and: [.init(match.service.handler.type.span, "goes where it is told to")],
+          notes: ["a relay without a `forwarder` refuses a request that names no target"],
+          help: ["give this service a `forwarder`, or the relay one"]))
     }
   }
 

@@ -37,7 +37,7 @@ struct ReferenceRules {
           help: configuration.hops.isEmpty
             ? ["give the hop its `nodes` here, or write it in the top-level list `hops`"] : [])
       }
-      if chain.hops.isEmpty {
+      if chain.hops.isEmpty, !report.hasMisplacedKey(inside: chain.span) {
         report.add(
           Diagnostic(
             .emptyChain, "the chain \(shown(chain.name)) has no hops", at: .init(chain.name.span, "no hops"),
@@ -57,7 +57,7 @@ struct ReferenceRules {
   }
 
   private func check(_ hop: HopConfiguration) {
-    if hop.nodes.isEmpty {
+    if hop.nodes.isEmpty, !hop.isLoaded, !report.hasMisplacedKey(inside: hop.span) {
       report.add(
         Diagnostic(
           .emptyChain, "the hop \(shown(hop.name)) has no nodes", at: .init(hop.name.span, "no nodes"),

@@ -1,0 +1,156 @@
+import Configuration
+import Testing
+import Values
+
+/// Shapes that GOST's documentation has in one page or another: what is good passes, what is not there yet is told once
+/// for each thing that is missing, and nothing follows from it.
+@Suite("Shapes of GOST's documentation") struct DocumentedShapeTests {
+  @Test("Nodes that come from a file, an address or a plugin are not yet there, and no hop without nodes")
+  func loadedHops() {
+    for loader in [
+      "file: {path: /etc/gost/nodes}", "redis: {addr: '127.0.0.1:6379', key: n}", "plugin: {addr: ':8000'}",
+    ] {
+      let report = check(
+        proxy(chain: "out")
+          + "hops:\n- name: far\n  nodes: []\n  \(loader)\nchains:\n- name: out\n  hops: [{name: far}]\n")
+      #expect(report.codes == [.keyNotYet], "\(report.rendered)")
+      #expect(report.exitCode == 3)
+    }
+    let several = check(
+      proxy(chain: "out")
+        + """
+        hops:
+        - name: far
+          reload: 10s
+          file: {path: /etc/gost/nodes}
+          http: {url: "http://127.0.0.1:8000"}
+        chains:
+        - name: out
+          hops: [{name: far}]
+
+        """)
+    #expect(several.codes == [.keyNotYet, .keyNotYet, .keyNotYet], "\(several.rendered)")
+    #expect(several.exitCode == 3)
+  }
+
+  @Test("A target by name alone is one behind a connector that is not there yet, and none elsewhere")
+  func namesAsTargets() {
+    let tunnel = forward(target: "printer.office", connector: "tunnel")
+    #expect(check(tunnel).codes == [.partNotYet], "\(check(tunnel).rendered)")
+    #expect(check(forward(target: nil, connector: "tunnel")).codes == [.partNotYet])
+    #expect(check(forward(target: "printer.office", connector: "relay")).codes == [.badAddress])
+    let listening = """
+      services:
+      - name: web
+        addr: web
+        handler: {type: rtcp}
+        listener: {type: rtcp, chain: out}
+        forwarder: {nodes: [{name: t, addr: "192.0.2.1:80"}]}
+      chains:
+      - name: out
+        hops: [{nodes: [{addr: "h.example.com:443", connector: {type: CONNECTOR}, dialer: {type: tcp}}]}]
+
+      """
+    #expect(check(listening.with("CONNECTOR", "tunnel")).codes == [.partNotYet])
+    #expect(check(listening.with("CONNECTOR", "relay")).codes == [.badAddress])
+    let device = tunClient(target: "host-1", connector: "router")
+    #expect(check(device).codes == [.partNotYet], "\(check(device).rendered)")
+  }
+
+  @Test("A relay at the end of a chain may have the target; its own file tells whether it has")
+  func targetsOfRelays() {
+    let client = forward(target: nil, connector: "relay")
+    let alone = check(client)
+    #expect(alone.codes == [.missingForwarder] && alone.exitCode == 0 && alone.mayRun, "\(alone.rendered)")
+    let relay = relayServer(listener: "tcp")
+    #expect(check(client, with: relay).codes == [.missingForwarder, .peerHasNoTarget])
+    #expect(check(client, with: relay + "  forwarder: {nodes: [{addr: '192.0.2.1:80'}]}\n").exitCode == 0)
+    #expect(check(forward(target: ":0", connector: "relay")).codes == [.missingForwarder])
+    #expect(check(forward(target: nil, connector: "http")).exitCode == 1)
+  }
+
+  @Test("What is missing because it stands elsewhere, or with something that is missing, is not told twice")
+  func cascades() {
+    let listener = forward(target: nil, connector: "forward").with("chain: out}", "}").with(
+      "listener: {type: tcp}", "listener: {type: tcp, chain: out}")
+    #expect(check(listener).codes == [.misplacedKey], "\(check(listener).rendered)")
+    let nodes = """
+      chains:
+      - name: out
+        nodes:
+        - {addr: "h.example.com:443", connector: {type: relay}, dialer: {type: tcp}}
+
+      """
+    #expect(check(proxy(chain: "out") + nodes).codes == [.misplacedKey])
+    #expect(check(forward(target: nil, connector: "http").with("name: out", "name: in")).codes == [.missingReference])
+  }
+
+  @Test("One thing that is missing is told once, and its other places are shown")
+  func once() throws {
+    let services = (1...8).map { number in
+      "- name: s\(number)\n  addr: 127.0.0.1:\(8000 + number)\n  handler: {type: http}\n  listener: {type: tcp}\n  bypass: b\n"
+    }
+    let report = check("services:\n" + services.joined() + "bypasses:\n- name: b\n  matchers: [10.0.0.0/8]\n")
+    let found = try #require(report.first(.keyNotYet))
+    #expect(report.codes == [.keyNotYet] && report.exitCode == 3, "\(report.rendered)")
+    #expect(found.secondary.count == 4 && found.notes == ["and in 4 more places"], "\(report.rendered)")
+    let two = check(
+      proxy().with("http}", "ss}") + proxy(name: "q", port: 8081).with("services:\n", "").with("http}", "ss}"))
+    #expect(two.codes == [.partNotYet] && two.first(.partNotYet)?.secondary.count == 1, "\(two.rendered)")
+    let pair = check(proxy().with("{type: http}", "{type: http2}").with("{type: tcp}", "{type: http2}"))
+    #expect(pair.codes == [.partNotYet, .partNotYet], "a handler and a listener are two")
+  }
+
+  @Test("A piece with a selector or a loader alone is good where it can stand")
+  func pieces() {
+    for text in ["selector: {strategy: round, maxFails: 1}\n", "selector: {strategy: hash}\n"] {
+      let report = Checker.check([(name: "a.yaml", bytes: Array(text.utf8))], fragment: true)
+      #expect(report.exitCode == 0 && report.diagnostics.isEmpty, "\(report.rendered)")
+    }
+    let text = "http: {url: 'http://127.0.0.1:8000'}\n"
+    let report = Checker.check([(name: "a.yaml", bytes: Array(text.utf8))], fragment: true)
+    #expect(report.codes == [.keyNotYet] && report.exitCode == 3, "\(report.rendered)")
+  }
+
+  @Test("Arguments of the documentation: a longer range of targets, a quota, names that are refused")
+  func arguments() {
+    func codes(_ service: String) -> [DiagnosticCode] {
+      Checker.check([], arguments: CommandLineArguments(services: [service])).withoutPosture.codes
+    }
+    let ranges = Checker.check([], arguments: CommandLineArguments(services: ["tcp://:8000-8001/192.0.2.1:9000-9005"]))
+    #expect(ranges.codes == [.keyWithoutEffect] && ranges.exitCode == 0, "\(ranges.rendered)")
+    #expect(
+      ranges.configuration?.services.map { $0.forwarder?.nodes.map(\.addr.value) ?? [] } == [
+        ["192.0.2.1:9000"], ["192.0.2.1:9001"],
+      ])
+    #expect(codes("tcp://:8000-8005/192.0.2.1:9000-9001") == [.valueOutOfRange])
+    #expect(codes("http://127.0.0.1:8080?quotas=month") == [.keyNotYet])
+    #expect(
+      codes("http+tls://127.0.0.1:8443?rejectUnknownSNI=true&serverNames=example.com") == [.keyNotYet, .keyNotYet])
+  }
+
+  private func proxy(name: String = "p", port: Int = 8080, chain: String? = nil) -> String {
+    """
+    services:
+    - name: \(name)
+      addr: 127.0.0.1:\(port)
+      handler: {type: http\(chain.map { ", chain: \($0)" } ?? "")}
+      listener: {type: tcp}
+
+    """
+  }
+
+  private func forward(target: String?, connector: String) -> String {
+    """
+    services:
+    - name: web
+      addr: :8080
+      handler: {type: tcp, chain: out}
+      listener: {type: tcp}
+    \(target.map { "  forwarder: {nodes: [{name: t, addr: \"\($0)\"}]}\n" } ?? "")chains:
+    - name: out
+      hops: [{nodes: [{addr: "h.example.com:8443", connector: {type: \(connector)}, dialer: {type: tcp}}]}]
+
+    """
+  }
+}
