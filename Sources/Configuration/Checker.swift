@@ -28,7 +28,7 @@ public enum Checker {
       if let configuration = result.configuration { others.append(configuration) }
     }
     if let configuration = own.configuration {
-      if let host { diagnostics += checkHost(configuration, host) }
+      if let host { diagnostics += checkHost(configuration, host, files: own.sources.files) }
       let pair = checkPair(configuration, others)
       // A part that the other end needs changed is not worth a "not yet" as well.
       let places = Set(pair.filter { $0.severity == .error }.compactMap(\.primary?.span))
@@ -51,9 +51,12 @@ public enum Checker {
   }
 
   /// What a configuration and this host say about each other.
-  public static func checkHost(_ configuration: Configuration, _ host: HostFacts) -> [Diagnostic] {
+  /// `files`: those of the configuration.
+  public static func checkHost(
+    _ configuration: Configuration, _ host: HostFacts, files: [SourceFile] = []
+  ) -> [Diagnostic] {
     let report = Report()
-    HostRules(configuration: configuration, host: host, report: report).apply()
+    HostRules(configuration: configuration, host: host, files: files, report: report).apply()
     return report.diagnostics
   }
 }

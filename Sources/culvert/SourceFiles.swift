@@ -36,7 +36,8 @@ enum SourceFiles {
         own, arguments: arguments, with: others, host: host, strict: options.strict, fragment: options.fragment)
     }
     let report = check(nil)
-    let permissions = permissions(of: report.configuration?.keyFiles.map(\.value) ?? [])
+    let keys = report.configuration?.keyFiles.map(\.value) ?? []
+    let permissions = permissions(of: keys + report.sources.namesOfFilesWithSecrets.filter(isPath))
     return permissions.isEmpty ? report : check(HostFacts(permissions: permissions))
   }
 

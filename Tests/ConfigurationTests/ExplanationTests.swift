@@ -45,6 +45,10 @@ import Testing
       .looseKeyFile: check(
         relayServer() + "    tls: {certFile: c.pem, keyFile: k.pem}\n", host: HostFacts(permissions: ["k.pem": 0o644])
       ).diagnostics,
+      .looseConfigurationFile: check(
+        relayServer(["auth: {username: ann, password: 0tHKhzDGbAcBKmhx}"]),
+        host: HostFacts(permissions: ["a.yaml": 0o644])
+      ).diagnostics,
     ]
     for page in Explanations.all where page.wrong == nil {
       #expect(producers[page.code]?.contains { $0.code == page.code } == true, "\(page.code.rawValue)")

@@ -8,7 +8,7 @@ import Testing
     let holes: [(String, [DiagnosticCode])] = [
       (relayServer(), [.openProxy]),
       (relayServer(addr: "127.0.0.1:8443"), []),
-      (relayServer(["auth: {username: ann, password: pw}"]), []),
+      (relayServer(["auth: {username: ann, password: long-enough}"]), []),
       (relayServer(["auth: {username: ann}"]), [.emptyPassword]),
       (relayServer(["auth: {username: ann, password: ''}"]), [.emptyPassword]),
       (relayServer() + "  forwarder: {nodes: [{addr: '192.0.2.1:80'}]}\n", []),
@@ -22,7 +22,10 @@ import Testing
       (tunClient(addr: "127.0.0.1:8443"), []),
       (tunClient(dialer: "tcp"), [.plainTunnel]),
       (tunClient(addr: "127.0.0.1:8443", dialer: "tcp"), []),
-      (tunClient(target: "192.0.2.1:8421").with("    chain: out\n", "").with("chains:", "x-chains:"), [.plainTunnel]),
+      (
+        tunClient(target: "192.0.2.1:8421").with("    chain: out\n", "").with("chains:", "x-chains:"),
+        [.keepaliveTooLate, .plainTunnel]
+      ),
       ("services:\n- {name: a, addr: ':1080', handler: {type: http}}\n", [.openProxy]),
     ]
     for (text, codes) in holes {
@@ -37,7 +40,7 @@ import Testing
   @Test("Strict leaves warnings that are no hole as they are")
   func others() {
     let unused =
-      relayServer(["auth: {username: ann, password: pw}"])
+      relayServer(["auth: {username: ann, password: long-enough}"])
       + "chains: [{name: c, hops: [{nodes: [{addr: 'h:1', connector: {type: relay}, dialer: {type: tcp}}]}]}]\n"
     let report = check(unused, strict: true)
     #expect(report.codes == [.unusedObject] && report.exitCode == 0, "\(report.rendered)")
@@ -53,7 +56,8 @@ import Testing
 
   @Test("A key that others may read or replace is named, where it is looked at")
   func keys() {
-    let text = relayServer(["auth: {username: ann, password: pw}"]) + "    tls: {certFile: c.pem, keyFile: k.pem}\n"
+    let text =
+      relayServer(["auth: {username: ann, password: long-enough}"]) + "    tls: {certFile: c.pem, keyFile: k.pem}\n"
     for (mode, isLoose) in [
       (0o600, false), (0o400, false), (0o640, false), (0o644, true), (0o620, true), (0o602, true),
     ] {
@@ -167,7 +171,7 @@ import Testing
     let error = check(Self.open.with("addr: :8443", "addr: :84x43 # culvert: accept CV0401 it is so"))
     #expect(error.codes == [.badAddress, .acceptanceOfError] && error.exitCode == 1, "\(error.rendered)")
     let unused = check(
-      relayServer(["auth: {username: ann, password: pw} # culvert: accept CV0708 not needed"]), posture: true)
+      relayServer(["auth: {username: ann, password: long-enough} # culvert: accept CV0708 not needed"]), posture: true)
     #expect(unused.codes == [.unusedAcceptance] && unused.exitCode == 0, "\(unused.rendered)")
     // Beside an error nobody knows what would be found.
     let silent = check(relayServer(["reties: 3 # culvert: accept CV0708 not needed"]))

@@ -432,8 +432,9 @@ import Values
     let client = tunClient(target: "vpn.example.com:8421").with("    chain: out\n", "").with("chains:", "unused:")
     let plain =
       String(
-        client.prefix { _ in true }.split(separator: "\n").prefix { !$0.hasPrefix("unused") }.joined(separator: "\n"))
-      + "\n"
+        client.prefix { _ in true }.split(separator: "\n").prefix { !$0.hasPrefix("unused") }.joined(separator: "\n")
+      )
+      .with("    type: tun\n  listener", "    type: tun\n    metadata: {keepAlive: true}\n  listener") + "\n"
     #expect(check(plain, with: tunServer()).diagnostics.isEmpty, "\(plain)")
     #expect(check(plain, with: tunServer("10.0.0.2/24")).codes == [.sameInnerAddress])
     #expect(check(plain, with: tunServer(addr: ":9999")).codes == [.targetNotServed])

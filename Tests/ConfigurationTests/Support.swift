@@ -23,7 +23,7 @@ extension CheckReport {
     var copy = self
     copy.diagnostics.removeAll { diagnostic in
       diagnostic.severity == .warning
-        && ([.unverifiedTLS, .plainTunnel].contains(diagnostic.code)
+        && ([.unverifiedTLS, .plainTunnel, .shortSecret].contains(diagnostic.code)
           || diagnostic.code == .openProxy && diagnostic.message.contains(" is a relay for everybody"))
     }
     return copy

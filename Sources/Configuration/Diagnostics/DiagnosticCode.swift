@@ -74,6 +74,9 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case clientOnlyKey = "CV0512"
   case ttlWithoutKeepalive = "CV0513"
   case interfaceIntoTunnel = "CV0514"
+  case routeIntoTunnel = "CV0515"
+  case mtuTooLarge = "CV0516"
+  case keepaliveTooLate = "CV0517"
 
   // Two ends.
   case peerDoesNotSpeak = "CV0601"
@@ -90,6 +93,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case peerDoesNotBind = "CV0612"
   case peerServesNoUDP = "CV0613"
   case peerHasNoTarget = "CV0614"
+  case peerHasOwnTarget = "CV0615"
 
   // Security.
   case autherWithoutUsers = "CV0701"
@@ -106,6 +110,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case plainTunnel = "CV0712"
   case emptyPassword = "CV0713"
   case looseKeyFile = "CV0714"
+  case looseConfigurationFile = "CV0715"
+  case shortSecret = "CV0716"
 
   // Command line.
   case badArgument = "CV0801"
@@ -129,7 +135,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   var needsPeer: Bool { rawValue.hasPrefix("CV06") }
 
   /// Whether the code is found only where the file will run.
-  var needsHost: Bool { self == .resolvedFamilyMismatch || self == .looseKeyFile }
+  var needsHost: Bool { [.resolvedFamilyMismatch, .looseKeyFile, .looseConfigurationFile].contains(self) }
 
   /// Whether the file could not be read at all.
   public var isUnreadable: Bool { rawValue.hasPrefix("CV00") }

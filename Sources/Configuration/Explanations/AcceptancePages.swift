@@ -23,7 +23,20 @@ extension Explanations {
         "The handler asks for a user name and takes it with an empty password. User names are guessed and logged; for a TUN server the name is the client's inner address, which is no secret at all."
       ],
       wrong: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann"])),
-      right: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: x"]))),
+      right: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: 0tHKhzDGbAcBKmhx"]))),
+    Explanation(
+      .shortSecret, "a secret that can be guessed",
+      [
+        "A password of fewer than 8 bytes on a port that other hosts reach. Whoever looks for open relays tries short passwords first, and nothing limits how often. For a TUN the passphrase also crosses every network on the way in the clear, unless a chain encrypts it.",
+        "`head -c 12 /dev/urandom | base64` makes one of 16 characters, which is also the most that a TUN passphrase may have.",
+      ],
+      wrong: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: cat"])),
+      right: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: 0tHKhzDGbAcBKmhx"]))),
+    Explanation(
+      .looseConfigurationFile, "a file with secrets that others may read or change",
+      [
+        "The configuration has passwords, and everybody on this host may read the file, or others than its owner may change it. Take the rights away: `chmod 600 culvert.yaml`, or `chmod 640` where a group is to read it. The directory's rights are not looked at."
+      ]),
     Explanation(
       .looseKeyFile, "a private key that others may read or replace",
       [

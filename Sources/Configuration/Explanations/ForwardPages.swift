@@ -119,6 +119,17 @@ extension Explanations {
         with: ExampleFile.relay()),
       right: .init(through(ExampleFile.chain()), with: ExampleFile.relay())),
     Explanation(
+      .peerHasOwnTarget, "a relay that goes to its own target",
+      [
+        "The relay at the other end has a `forwarder`: it sends every connection there and looks at no request (GOST's issue #217). The client's service asks for something else, or lets its own clients ask, and would get the relay's target each time."
+      ],
+      wrong: .init(
+        through(ExampleFile.chain()),
+        with: ExampleFile.relay() + "\n  forwarder:\n    nodes:\n    - addr: 127.0.0.1:22"),
+      right: .init(
+        through(ExampleFile.chain()),
+        with: ExampleFile.relay() + "\n  forwarder:\n    nodes:\n    - addr: 127.0.0.1:80")),
+    Explanation(
       .openProxy, "a proxy for everybody",
       [
         "The proxy listens on more than loopback and asks for no credentials, so that everybody who reaches its port can use this host's place in the network. Open proxies are found and abused within hours.",

@@ -74,7 +74,7 @@ extension Explanations {
     Explanation(
       .nodelayOnOneSide, "`nodelay` on at one side only",
       [
-        "With `nodelay` GOST's client waits for an answer that GOST's server, without `nodelay`, sends only with the first data: both wait for ever. Culvert answers at once and never waits; the warning is for the day when one end is GOST."
+        "With `nodelay` GOST's client waits for an answer that GOST's server, without `nodelay`, sends only with the first data: both wait for ever. The other way round GOST's client keeps its request until it has something to send, so that a server which speaks first, such as SSH, never begins. Culvert asks and answers at once and never waits; the warning is for the day when one end is GOST."
       ],
       wrong: .init(client(ExampleFile.chain(connectorLines: ["metadata:", "  nodelay: true"])), with: server),
       right: .init(

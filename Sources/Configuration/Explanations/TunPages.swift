@@ -16,7 +16,7 @@ extension Explanations {
     Explanation(
       .overlappingNetworks, "networks that overlap",
       [
-        "Two interfaces have one address (an error), or their networks overlap (a warning): the kernel sends all packets for the shared part into one of the two."
+        "Two interfaces have one address (an error), or their networks or routes overlap (a warning): the kernel sends all packets for the shared part into one of the two."
       ],
       wrong: .init(
         ExampleFile.server() + "\n"
@@ -95,7 +95,8 @@ extension Explanations {
     Explanation(
       .interfaceIntoTunnel, "a tunnel that leaves through itself",
       [
-        "`interface` names the interface by which the tunnel's own packets leave this host. It is the tunnel's interface here."
+        "`interface` names the interface by which the tunnel's own packets leave this host. It is the tunnel's interface here, or that of a second tunnel that leaves through the first.",
+        "With `so_mark` it is a warning: a mark does nothing by itself, and a route of this tunnel covers the node. The host needs a routing rule for the mark that leads past the tunnel (`ip rule add fwmark …`). Without a mark Culvert keeps the node outside by a route of its own; with one it leaves that to the rules.",
       ],
       wrong: .init(
         ExampleFile.client(listener: ["name: vpn0"]).replacing(
@@ -103,5 +104,34 @@ extension Explanations {
       right: .init(
         ExampleFile.client(listener: ["name: vpn0"]).replacing(
           "  forwarder:", "  metadata:\n    interface: eth0\n  forwarder:"))),
+    Explanation(
+      .routeIntoTunnel, "a route that covers the tunnel's own node",
+      [
+        "A route sends packets into the tunnel, and the address that the tunnel itself is sent to lies in it: a route to everything always covers it. With GOST the tunnel's own packets go into the tunnel, until somebody adds a route to the node by hand (GOST's issue #906).",
+        "Culvert adds that route itself, follows it when the network changes, and takes it away in the end; so this is a note. It is an error where the route is to the node alone: no other route is more exact.",
+      ],
+      wrong: .init(
+        ExampleFile.client(
+          target: "203.0.113.7:8421", listener: ["route: 203.0.113.7/32"], handler: ["keepAlive: true"])),
+      right: .init(
+        ExampleFile.client(
+          target: "203.0.113.7:8421", listener: ["route: 198.51.100.0/24"], handler: ["keepAlive: true"]))),
+    Explanation(
+      .mtuTooLarge, "packets that are too large for one datagram",
+      [
+        "Over UDP each packet of the interface is one datagram. With its headers it has to fit in the 1500 bytes that every Ethernet carries, or the kernel cuts it in pieces: if one is lost all are, and many firewalls drop every piece. Through a chain that gives a stream (`relay` over `tls`, say) packets may have any size.",
+        "More than 65,507 bytes fit in no datagram at all, which is an error.",
+      ],
+      wrong: .init(
+        ExampleFile.client(target: "203.0.113.7:8421", listener: ["mtu: 1500"], handler: ["keepAlive: true"])),
+      right: .init(
+        ExampleFile.client(target: "203.0.113.7:8421", listener: ["mtu: 1420"], handler: ["keepAlive: true"]))),
+    Explanation(
+      .keepaliveTooLate, "a keepalive that comes too late, or never",
+      [
+        "A TUN client over plain UDP announces itself once, and again every `ttl` only with `keepAlive: true`. Without it a server that was restarted does not know the client any more, and a NAT on the way forgets it after two minutes of silence or less (GOST's issues #177 and #330). Through a chain the client notices, because the chain breaks.",
+        "For QUIC and ICMP: `ttl` is the time between two keepalive packets, and has to be shorter than the silence after which either end gives up.",
+      ],
+      wrong: .init(ExampleFile.client()), right: .init(ExampleFile.client(handler: ["keepAlive: true"]))),
   ]
 }

@@ -40,6 +40,15 @@ struct ForwardRules {
           ]))
     }
     for node in nodes { network(node, service, listener) }
+    if let first = nodes.first, handler.abilities.contains(.proxies), handler.abilities.contains(.forwards),
+      let entry = service.handler.metadata.entry("bind"), service.handler.metadata.bool("bind") == true
+    {
+      report.add(
+        Diagnostic(
+          .keyWithoutEffect, "`bind` has no effect beside a `forwarder`", .warning,
+          at: .init(entry.key.span, "opens no ports"), and: [.init(first.addr.span, "every client is sent here")],
+          notes: ["a relay with a `forwarder` looks at no request"], help: ["remove one of the two"]))
+    }
     itself(service, nodes, listener)
   }
 

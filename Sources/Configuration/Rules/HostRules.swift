@@ -5,9 +5,12 @@ import Values
 struct HostRules {
   let configuration: Configuration
   let host: HostFacts
+  /// The configuration's own files.
+  let files: [SourceFile]
   let report: Report
 
   func apply() {
+    for file in files { secrets(file) }
     for node in configuration.dialledNodes { family(node) }
     var judged: Set<String> = []
     for file in configuration.keyFiles where judged.insert(file.value).inserted { permissions(file) }
@@ -26,6 +29,22 @@ struct HostRules {
         .warning, at: .init(file.span, "has the mode \(mode)"),
         notes: isReadable ? ["whoever has the key can pretend to be this end"] : [],
         help: ["`chmod \(isReadable && bits & 0o040 != 0 ? "640" : "600") \(printable(file.value))`"]))
+  }
+
+  /// A file with passwords that everybody on the host may read, or others may change.
+  private func secrets(_ file: SourceFile) {
+    guard let bits = host.permissions[file.name], let first = file.concealed.min(by: { $0.lowerBound < $1.lowerBound })
+    else { return }
+    let isWritable = bits & 0o022 != 0
+    guard isWritable || bits & 0o004 != 0 else { return }
+    let mode = "0" + String(bits & 0o7777, radix: 8)
+    let span = SourceSpan(file: file.id, start: first.lowerBound, end: first.upperBound)
+    report.add(
+      Diagnostic(
+        .looseConfigurationFile,
+        "\(isWritable ? "others than its owner may change" : "everybody on this host may read") `\(printable(file.name, limit: 200))`, which has secrets",
+        .warning, at: .init(span, "a secret in a file of mode \(mode)"),
+        help: ["`chmod \(bits & 0o040 != 0 ? "640" : "600") \(printable(file.name, limit: 200))`"]))
   }
 
   /// A name whose addresses are all of the other family: GOST hangs or logs an error for each packet (its issues

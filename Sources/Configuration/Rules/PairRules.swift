@@ -224,15 +224,23 @@ struct PairRules {
 
   /// GOST's client waits for an answer that GOST's server sends only with the first data.
   private func nodelay(_ node: NodeConfiguration, _ match: Match) {
-    guard let entry = node.connector.metadata.entry("nodelay"), node.connector.metadata.bool("nodelay") == true,
-      match.service.handler.type.value == "relay", match.service.handler.metadata.bool("nodelay") != true
+    let client = node.connector.metadata
+    let server = match.service.handler.metadata
+    guard match.service.handler.type.value == "relay",
+      client.bool("nodelay") ?? false != server.bool("nodelay") ?? false
     else { return }
+    let isClient = client.bool("nodelay") == true
+    guard let entry = (isClient ? client : server).entry("nodelay") else { return }
     report.add(
       Diagnostic(
-        .nodelayOnOneSide, "`nodelay` is on at the client only", .warning, at: .init(entry.key.span, "on"),
-        and: [.init(match.service.handler.type.span, "off")],
-        notes: ["Culvert answers at once either way; a GOST server would leave this client waiting"],
-        help: ["write `nodelay: true` into the handler's metadata as well"]))
+        .nodelayOnOneSide, "`nodelay` is on at the \(isClient ? "client" : "server") only", .warning,
+        at: .init(entry.key.span, "on"),
+        and: [.init(isClient ? match.service.handler.type.span : node.connector.type.span, "off")],
+        notes: [
+          isClient
+            ? "Culvert answers at once either way; a GOST server would leave this client waiting"
+            : "Culvert asks at once either way; a GOST client would wait with its request until somebody speaks"
+        ], help: ["write `nodelay: true` into the \(isClient ? "handler" : "connector")'s metadata as well"]))
   }
 
   // MARK: Tunnels

@@ -81,7 +81,11 @@ extension PairRules {
         bind(client, node, match)
       }
     }
-    if handler.carries == .streamsOrDatagrams, end.leavesTargetToNode(client) { target(client, of: index) }
+    if handler.carries == .streamsOrDatagrams, end.leavesTargetToNode(client) {
+      target(client, of: index)
+    } else if end.chain(of: client) != nil {
+      ownTarget(client, of: index)
+    }
     let sendsDatagrams =
       client.isTunClient || handler.carries == .streamsOrDatagrams && listener.carries == .datagrams
     if sendsDatagrams, let chain = end.chain(of: client) {
@@ -105,6 +109,31 @@ extension PairRules {
           and: [.init(match.service.handler.type.span, "goes where it is told to")],
           notes: ["a relay without a `forwarder` refuses a request that names no target"],
           help: ["give this service a `forwarder`, or the relay one"]))
+    }
+  }
+
+  /// A relay with a forwarder sends everything to its own target, whatever it is asked for (`gost.md` E.2, number 27).
+  private func ownTarget(_ client: ServiceConfiguration, of index: Int) {
+    let wanted = client.forwarder?.nodes ?? []
+    for node in ends[index].route(of: client)?.last?.nodes ?? [] {
+      guard let match = partner(of: node, from: index), match.service.handler.descriptor?.name == "relay",
+        let targets = match.service.forwarder?.nodes, let own = targets.first
+      else { continue }
+      let isProxy = client.handler.descriptor?.abilities.contains(.proxies) == true && wanted.isEmpty
+      // Hosts may have several names; a port that none of the relay's targets has is another service.
+      let other = wanted.first { want in
+        guard let port = want.address?.port, port != 0 else { return false }
+        return !targets.contains { $0.address?.port == port }
+      }
+      guard isProxy || other != nil else { continue }
+      report.add(
+        Diagnostic(
+          .peerHasOwnTarget,
+          "\(match.service.title) sends everything to its own target, and \(client.title) asks for \(isProxy ? "what its clients want" : "another")",
+          at: .init(own.addr.span, "everything goes here"),
+          and: [.init(other?.addr.span ?? client.handler.type.span, isProxy ? "never reached" : "asked for")],
+          notes: ["a relay with a `forwarder` looks at no request, and GOST does not say so"],
+          help: ["remove the relay's `forwarder`, or let a relay of its own have it"]))
     }
   }
 

@@ -14,7 +14,14 @@ struct PostureRules {
     for node in configuration.allNodes where !isReported(node.span) { certificate(node) }
     for service in configuration.services where !isReported(service.span) {
       if service.isTunServer { server(service) }
-      if service.isTunClient { client(service) }
+      if service.isTunClient {
+        client(service)
+        if let entry = service.handler.metadata.entry("passphrase"), case .secret(let secret) = entry.value,
+          isShort(secret)
+        {
+          short(Located(secret, at: entry.valueSpan), "passphrase")
+        }
+      }
     }
     passwords()
   }
@@ -99,6 +106,11 @@ struct PostureRules {
       guard let handler = service.handler.descriptor, handler.isAvailable, handler.name != "socks4",
         !service.listensOnLoopbackOnly, !isReported(service.span)
       else { continue }
+      for user in configuration.credentials(of: service.handler) {
+        if let password = user.password, isShort(password.value), judged.insert(user.username.span).inserted {
+          short(password, "password")
+        }
+      }
       for user in configuration.credentials(of: service.handler)
       where (user.password?.value ?? Secret("")) == Secret("") && judged.insert(user.username.span).inserted {
         let name = printable(user.username.value)
@@ -112,6 +124,22 @@ struct PostureRules {
             ]))
       }
     }
+  }
+
+  /// NIST SP 800-63B, section 5.1.1.1: what is shorter can be guessed in time, even where guessing is slow.
+  private static let leastSecretBytes = 8
+
+  private func isShort(_ secret: Secret) -> Bool {
+    secret != Secret("") && secret.byteCount < Self.leastSecretBytes
+  }
+
+  private func short(_ secret: Located<Secret>, _ what: String) {
+    report.add(
+      Diagnostic(
+        .shortSecret,
+        "a \(what) of \(secret.value.byteCount) \(secret.value.byteCount == 1 ? "byte" : "bytes") can be guessed",
+        .warning, at: .init(secret.span, "fewer than \(Self.leastSecretBytes) bytes"),
+        help: ["make one by `head -c 12 /dev/urandom | base64`, here and at the other end"]))
   }
 
   private func isLoopback(_ address: HostPort?) -> Bool {

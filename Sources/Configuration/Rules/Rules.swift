@@ -14,6 +14,7 @@ enum Rules {
     SessionRules(configuration: configuration, report: report).apply()
     AddressRules(configuration: configuration, report: report).apply()
     TunRules(configuration: configuration, report: report).apply()
+    TunnelPathRules(configuration: configuration, report: report).apply()
     SecurityRules(configuration: configuration, report: report).apply()
     PostureRules(configuration: configuration, report: report).apply()
   }

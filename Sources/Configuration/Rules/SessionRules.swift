@@ -11,14 +11,36 @@ struct SessionRules {
     for service in configuration.services {
       session(service.handler.metadata)
       session(service.listener.metadata)
+      keepalive(service.listener.metadata, service.listener.descriptor)
       ports(service.handler.metadata)
       publicAddress(service.handler.metadata)
     }
     for node in configuration.allNodes {
       session(node.connector.metadata)
       session(node.dialer.metadata)
+      keepalive(node.dialer.metadata, node.dialer.descriptor)
     }
   }
+
+  /// QUIC ends a connection after the shorter of the two ends' idle times.
+  private func keepalive(_ metadata: Metadata, _ part: PartDescriptor?) {
+    guard let part, part.isAvailable, part.key("maxIdleTimeout") != nil, metadata.bool("keepalive") != false,
+      let entry = metadata.entry("ttl"), let interval = metadata.duration("ttl")
+    else { return }
+    let idle = metadata.duration("maxIdleTimeout")
+    let limit = idle ?? Self.usualIdle
+    guard interval >= limit else { return }
+    report.add(
+      Diagnostic(
+        .keepaliveTooLate, "a silent connection ends before its first keepalive packet", .warning,
+        at: .init(entry.valueSpan, "\(interval) between two"),
+        and: metadata.entry("maxIdleTimeout").map { [.init($0.valueSpan, "ends after this")] } ?? [],
+        notes: idle == nil
+          ? ["an end of GOST ends a QUIC connection after 30s of silence, if nothing else is written"] : [],
+        help: ["without a word it is 10s"]))
+  }
+
+  private static let usualIdle = TimeSpan.seconds(30)
 
   private func session(_ metadata: Metadata) {
     if metadata.bool("mux.keepaliveDisabled") != true {

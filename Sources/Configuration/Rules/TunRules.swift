@@ -19,7 +19,6 @@ struct TunRules {
     }
     overlaps(tuns)
     interfaceNames(tuns)
-    interfaces(tuns)
   }
 
   // MARK: Addresses
@@ -312,25 +311,6 @@ struct TunRules {
             and: [.init(previous, "first here")], help: ["give one of them another name"]))
       } else {
         first[name] = entry.valueSpan
-      }
-    }
-  }
-
-  /// `interface` that names a tunnel of this file whose own packets take it.
-  private func interfaces(_ tuns: [ServiceConfiguration]) {
-    for service in tuns {
-      guard let own = service.listener.metadata.entry("name"), case .string(let name) = own.value, !name.isEmpty else {
-        continue
-      }
-      var used = [service.interface].compactMap { $0 }
-      used += configuration.route(of: service)?.first?.nodes.compactMap(\.interface) ?? []
-      for interface in used where interface.value == name {
-        report.add(
-          Diagnostic(
-            .interfaceIntoTunnel, "the tunnel's own packets would leave through the tunnel",
-            at: .init(interface.span, "the tunnel itself"),
-            and: [.init(own.valueSpan, "this interface")], help: ["name the interface that leads to the node, or none"])
-        )
       }
     }
   }

@@ -44,6 +44,9 @@ public struct SourceMap: Sendable {
     return String(decoding: file.slice(span.start..<span.end), as: UTF8.self)
   }
 
+  /// The names of the files that hold something secret.
+  public var namesOfFilesWithSecrets: [String] { files.filter { !$0.isArgument && !$0.concealed.isEmpty }.map(\.name) }
+
   /// Marks a span whose text must not be printed.
   mutating func conceal(_ span: SourceSpan) {
     guard files.indices.contains(span.file.number) else { return }
