@@ -130,6 +130,7 @@ extension PairRules {
         Diagnostic(
           .peerHasOwnTarget,
           "\(match.service.title) sends everything to its own target, and \(client.title) asks for \(isProxy ? "what its clients want" : "another")",
+          isProxy ? .error : .warning,
           at: .init(own.addr.span, "everything goes here"),
           and: [.init(other?.addr.span ?? client.handler.type.span, isProxy ? "never reached" : "asked for")],
           notes: ["a relay with a `forwarder` looks at no request, and GOST does not say so"],

@@ -54,6 +54,8 @@ struct SecurityRules {
     else { return }
     let allow = service.handler.metadata.targets("egress.allow")
     let asks = !configuration.credentials(of: service.handler).isEmpty
+    // An auther without users was reported.
+    if !asks, !service.handler.authers.isEmpty { return }
     let type = service.handler.type
     let isRelay = service.handler.descriptor?.name == "relay"
     if isRelay, service.forwarder?.nodes.isEmpty == false { return }
