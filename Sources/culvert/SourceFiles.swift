@@ -113,6 +113,7 @@ enum SourceFiles {
         width: isTerminal ? terminalWidth(descriptor) : 100)
       let text = renderer.render(result.diagnostics, accepted: result.accepted.count)
       if !text.isEmpty { write(text.hasSuffix("\n") ? text : text + "\n", to: descriptor) }
+      if isTerminal, let hint = renderer.hint(result.diagnostics) { write(hint + "\n", to: descriptor) }
     }
   }
 

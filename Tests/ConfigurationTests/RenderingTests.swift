@@ -142,4 +142,50 @@ import Testing
     #expect(NearNames.best(for: "foo", among: ["username", "password"]) == nil)
     #expect(NearNames.best(for: "", among: ["a"]) == nil)
   }
+
+  @Test("A label on a line that is too long stands behind its mark, or begins below it")
+  func labelsOfLongLines() throws {
+    let nets = (0..<120).map { "10.\($0).0.1/24" }.joined(separator: ",")
+    let text = tunServer("\"\(nets),10.200.0.1/99\"")
+    let report = check(text)
+    let rows = DiagnosticRenderer(sources: report.sources, width: 80).render(report.diagnostics).split(separator: "\n")
+    let marks = try #require(rows.firstIndex { $0.contains("^^^") })
+    let start = try #require(rows[marks].firstIndex(of: "^")).utf16Offset(in: rows[marks])
+    let label = try #require(rows[(marks + 1)...].first).prefix { $0 == " " || $0 == "|" }.count
+    #expect(rows[marks - 1].dropFirst(start).hasPrefix("10.200.0.1/99"), "\(rows[marks - 1])")
+    #expect(label == start && rows[marks + 1].hasSuffix("a prefix length of IPv4 is a number from 0 to 32"))
+    let short = tunServer("\"\(nets)\"", listener: []).with("net: \"", "nett: 5, net: \"")
+      .with("    metadata:\n      nett", "    metadata: {nett").with("/24\"\n", "/24\", mtuu: 5}\n")
+    let other = check(short)
+    let rendered = DiagnosticRenderer(sources: other.sources, width: 60).render(try #require(other.diagnostics.last))
+    #expect(rendered.contains("^^^^ did you mean `mtu`?"), "\(rendered)")
+  }
+
+  @Test("A fix that is a guess says so, and the hint counts the others")
+  func guesses() {
+    let text =
+      relayServer(["chain: nosuch"]).with("type: relay", "type: relya") + """
+        chains:
+        - name: out
+          hops: [{nodes: [{addr: "h.example.com:1", connector: {type: relay}, dialer: {type: tls, tls: {secure: true}}}]}]
+
+        """
+    let report = check(text)
+    let renderer = DiagnosticRenderer(sources: report.sources)
+    #expect(report.rendered.contains("help: write `out`, if that is meant\n"), "\(report.rendered)")
+    #expect(report.rendered.contains("help: write `relay`\n"))
+    #expect(
+      renderer.hint(report.diagnostics)
+        == "`culvert explain CV0301` says more; `culvert check --fix` applies one fix, `--dry-run` shows it")
+    #expect(renderer.hint([]) == nil)
+  }
+
+  @Test("A type under a misspelt key is no default type")
+  func misspeltType() {
+    let report = check(relayServer().with("    type: tls", "    typ: tls\n    metadata: {backlog: 3}"))
+    #expect(report.codes == [.unknownKey], "\(report.rendered)")
+    let node = check(tunClient(dialer: "icmp6\n        metadata: {maxStreams: 3}").with("type: icmp6", "tpye: icmp6"))
+    #expect(node.codes == [.unknownKey], "\(node.rendered)")
+    #expect(node.fixed(.unknownKey)?.contains("type: icmp6") == true)
+  }
 }

@@ -51,6 +51,16 @@ public struct DiagnosticRenderer: Sendable {
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
   }
 
+  /// Where to go on, for somebody at a terminal: an example of `explain`, and how many fixes `--fix` would apply.
+  public func hint(_ diagnostics: [Diagnostic]) -> String? {
+    guard let first = diagnostics.first(where: { $0.severity <= .warning }) else { return nil }
+    let fixes = diagnostics.count { $0.fix?.isCertain == true }
+    let more = "`culvert explain \(first.code.rawValue)` says more"
+    if fixes == 0 { return more }
+    return more
+      + "; `culvert check --fix` applies \(fixes == 1 ? "one fix" : "\(fixes) fixes"), `--dry-run` shows \(fixes == 1 ? "it" : "them")"
+  }
+
   // MARK: Header
 
   private func header(_ diagnostic: Diagnostic) -> [String] {
@@ -164,7 +174,8 @@ public struct DiagnosticRenderer: Sendable {
     }.sorted { ($0.start, $0.end) < ($1.start, $1.end) }
     let room = room(gutter)
     let anchor = spans.first { $0.mark.isPrimary } ?? spans.first
-    let window = cells.window(start: anchor?.start ?? 0, end: anchor?.end ?? 0, width: room)
+    let window = cells.window(
+      start: anchor?.start ?? 0, end: anchor?.end ?? 0, width: room, label: cellWidth(anchor?.mark.label.text ?? ""))
     var rows = [sourceRow(source, number, gutter: gutter, window: window, near: offset)]
     let prefix = String(repeating: " ", count: gutter) + " " + paint("|", .gutter)
 
@@ -189,7 +200,8 @@ public struct DiagnosticRenderer: Sendable {
     rows.append(prefix + " " + underline)
     for span in rest.reversed() {
       let style: Style = span.mark.isPrimary ? .severity(severity) : .gutter
-      let column = max(0, min(span.start - window, room - 30))
+      // Below the mark; one that is too long for that ends at the window's end, if it begins in its right half.
+      let column = max(0, min(span.start - window, max(room / 2, room - cellWidth(span.mark.label.text))))
       let indent = String(repeating: " ", count: column)
       for row in Self.wrap(span.mark.label.text, room - column) {
         rows.append("\(prefix) \(indent)\(paint(row, style))")
@@ -202,7 +214,8 @@ public struct DiagnosticRenderer: Sendable {
 
   private func preview(_ fix: Diagnostic.Fix, gutter: Int) -> [String] {
     let pad = String(repeating: " ", count: gutter)
-    var rows = ["\(paint("help", .help))\(paint(": " + fix.title, .bold))"]
+    let title = fix.isCertain || fix.title.contains(" if ") ? fix.title : fix.title + ", if that is meant"
+    var rows = ["\(paint("help", .help))\(paint(": " + title, .bold))"]
     rows.append("\(pad) \(paint("|", .gutter))")
     var rest = fix.edits.sorted { ($0.span.file, $0.span.start) < ($1.span.file, $1.span.start) }[...]
     var previous = fix.edits.first?.span.file

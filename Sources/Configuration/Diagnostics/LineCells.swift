@@ -86,10 +86,13 @@ struct LineCells {
     return low < cells.count ? cells[low].column : width
   }
 
-  /// The column at which a window of `room` cells begins so that it shows the span.
-  func window(start: Int, end: Int, width room: Int) -> Int {
-    if width <= room || end <= room - 8 { return 0 }
-    return max(0, min(start - room / 3, width - room + 1))
+  /// The column at which a window of `room` cells begins so that it shows the span, and `label` more cells behind it
+  /// where that leaves a third of the window before it.
+  func window(start: Int, end: Int, width room: Int, label: Int = 0) -> Int {
+    if width <= room || end <= room - 8 && end + label < room { return 0 }
+    let third = max(0, start - room / 3)
+    if end <= room - 8, label >= room - room / 3 { return 0 }
+    return max(0, min(third, max(width - room + 1, end + 1 + label - room)))
   }
 
   /// The text from a column on, cut to `room` cells, with `…` where something is left out.

@@ -107,7 +107,7 @@ extension Explanations {
     Explanation(
       .routeIntoTunnel, "a route that covers the tunnel's own node",
       [
-        "A route sends packets into the tunnel, and the address that the tunnel itself is sent to lies in it: a route to everything always covers it. With GOST the tunnel's own packets go into the tunnel, until somebody adds a route to the node by hand (GOST's issue #906).",
+        "A route sends packets into the tunnel, and the address that the tunnel itself is sent to lies in it: a route to everything always covers it. With GOST the tunnel's own packets go into the tunnel, until somebody adds a route to the node by hand (issue #906 of ginuerzh/gost).",
         "Culvert adds that route itself, follows it when the network changes, and takes it away in the end; so this is a note. It is an error where the route is to the node alone: no other route is more exact.",
       ],
       wrong: .init(

@@ -272,6 +272,10 @@ struct ConfigurationReader {
     let fallback = Grammar.defaultType(kind)
     guard let value = node?["type"], !value.isNull, value.scalar?.text != "" else {
       let place = node.flatMap { $0.isNull ? nil : $0.span } ?? startOf(parent)
+      // A type under a misspelt key is told with the key; what the default would do is nothing to talk about.
+      if node?["type"] == nil, node?.mapping?.contains(where: { isMisspeltType($0.name, kind) }) == true {
+        return PartType(name: Located(fallback, at: place), descriptor: nil)
+      }
       let descriptor = PartCatalog.find(kind, fallback)
       // The parent itself may be no mapping, which its reader reports.
       if parent.mapping != nil, parent["type"] == nil, node?.mapping != nil || node == nil || node?.isNull == true,
@@ -307,6 +311,11 @@ struct ConfigurationReader {
           help: ["the \(kind.rawValue)s that Culvert has are \(quotedList(available(kind)))"]))
     }
     return PartType(name: name, descriptor: descriptor)
+  }
+
+  private func isMisspeltType(_ key: String, _ kind: PartKind) -> Bool {
+    let shape = Grammar.shape(kind, nil)
+    return shape.field(key) == nil && NearNames.best(for: key, among: shape.names) == "type"
   }
 
   private func available(_ kind: PartKind) -> [String] {

@@ -20,8 +20,9 @@ enum SyntaxAdvice {
     if let tab = indentingTab(file, near: offset) {
       return fault(
         "a tab indents this line, and YAML takes only spaces", at: tab, "a tab",
-        help: ["replace it by spaces; two for each level are usual"],
-        fix: .replace(tab, with: String(repeating: "  ", count: tab.end - tab.start), "write spaces"))
+        fix: .replace(
+          tab, with: String(repeating: "  ", count: tab.end - tab.start), "write spaces, of which two a level are usual"
+        ))
     }
     if problem.contains("found unexpected end of stream"), let start = contextOffset,
       context?.contains("quoted") == true
