@@ -39,7 +39,7 @@ let observationKeys: [MetadataKey] =
   ["observePeriod|observer.period|observer.observePeriod", "observer.resetTraffic"].map {
     MetadataKey($0, .anything, .withoutEffect("it is for an `observer`, which is not yet supported"))
   }
-  + ["limiter.refreshInterval", "limiter.cleanupInterval"].map {
+  + ["limiter.refreshInterval|limiterRefreshInterval", "limiter.cleanupInterval|limiterCleanupInterval"].map {
     MetadataKey($0, .anything, .withoutEffect("it is for a `limiter`, which is not yet supported"))
   }
 

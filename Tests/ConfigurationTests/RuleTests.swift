@@ -438,7 +438,10 @@ import Values
     #expect(check(plain, with: tunServer()).diagnostics.isEmpty, "\(plain)")
     #expect(check(plain, with: tunServer("10.0.0.2/24")).codes == [.sameInnerAddress])
     #expect(check(plain, with: tunServer(addr: ":9999")).codes == [.targetNotServed])
-    #expect(check(plain, with: tunServer(), plain.with("10.0.0.2/24", "10.0.0.2/32")).codes == [.sameInnerAddress])
+    #expect(
+      check(plain, with: tunServer(), plain.with("10.0.0.2/24", "10.0.0.2/32")).codes == [
+        .sameInnerAddress, .outsidePeerNetwork,
+      ])
   }
 }
 

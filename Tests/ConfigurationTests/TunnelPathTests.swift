@@ -177,6 +177,69 @@ import Values
     #expect(check(on, with: server).diagnostics.isEmpty)
   }
 
+  @Test("A client whose network is without the server's address needs a route to it")
+  func smallNetwork() {
+    let server = tunServer("10.0.0.1/16") + relayServer(listener: "tls").with("services:\n", "")
+    #expect(check(tunClient(net: "10.0.5.2/16"), with: server).diagnostics.isEmpty)
+    #expect(check(tunClient(net: "10.0.5.2/24"), with: server).codes == [.outsidePeerNetwork])
+    #expect(check(tunClient(net: "10.0.5.2/24", listener: ["route: 10.0.0.0/16"]), with: server).diagnostics.isEmpty)
+  }
+
+  @Test("Clients of a proxy may send datagrams that the next proxy does not serve")
+  func datagramsOfClients() {
+    func proxy(_ metadata: String, chain: String = "") -> String {
+      "services:\n- name: p\n  addr: \(chain.isEmpty ? ":1081" : "127.0.0.1:1080")\n  handler: {type: socks5\(chain), metadata: {\(metadata)}, auth: {username: u, password: long-enough}}\n  listener: {type: tcp}\n"
+    }
+    let client =
+      proxy("udp: true", chain: ", chain: out")
+      + "chains: [{name: out, hops: [{nodes: [{addr: \"h.example.com:1081\", connector: {type: socks5, auth: {username: u, password: long-enough}}, dialer: {type: tcp}}]}]}]\n"
+    let without = check(client, with: proxy(""))
+    #expect(without.codes == [.peerServesNoUDP] && without.exitCode == 0, "\(without.rendered)")
+    #expect(check(client, with: proxy("udp: true")).diagnostics.isEmpty)
+    #expect(check(client.with("udp: true", "udp: false"), with: proxy("")).diagnostics.isEmpty)
+  }
+
+  @Test("A port at the end of a chain is given once")
+  func remotePorts() {
+    func text(_ second: String, nodes: Int = 1) -> String {
+      let node = "{addr: \"h.example.com:8443\", connector: {type: relay}, dialer: {type: tls}}"
+      let services = [("a", ":2222"), ("b", second)].map { name, addr in
+        "- name: \(name)\n  addr: \(addr)\n  handler: {type: rtcp}\n  listener: {type: rtcp, chain: out}\n  forwarder: {nodes: [{addr: '127.0.0.1:22'}]}\n"
+      }
+      return "services:\n" + services.joined()
+        + "chains: [{name: out, hops: [{nodes: [\(Array(repeating: node, count: nodes).joined(separator: ", "))]}]}]\n"
+    }
+    #expect(check(text(":2222")).codes == [.duplicateListenAddress])
+    #expect(check(text(":2223")).diagnostics.isEmpty)
+    #expect(check(text(":2222", nodes: 2)).diagnostics.isEmpty, "each node may have its own")
+  }
+
+  @Test("What is written for sockets has no effect behind another hop, nor `secure` at a listener")
+  func withoutEffect() {
+    let node = "{addr: \"h.example.com:8443\", metadata: {so_mark: 7}, connector: {type: relay}, dialer: {type: tls}}"
+    let plain = node.with(", metadata: {so_mark: 7}", "")
+    func proxy(_ hops: String) -> String {
+      "services:\n- {name: p, addr: '127.0.0.1:1080', handler: {type: http, chain: out}, listener: {type: tcp}}\nchains: [{name: out, hops: [\(hops)]}]\n"
+    }
+    #expect(check(proxy("{nodes: [\(node)]}, {nodes: [\(plain)]}")).diagnostics.isEmpty)
+    #expect(check(proxy("{nodes: [\(plain)]}, {nodes: [\(node)]}")).codes == [.keyWithoutEffect])
+    let tls = relayServer() + "    tls: {certFile: c.pem, keyFile: k.pem, secure: true}\n"
+    #expect(check(tls).codes == [.keyWithoutEffect])
+    #expect(check(tls.with("secure: true", "secure: true, caFile: ca.pem")).diagnostics.isEmpty)
+  }
+
+  @Test("Advice for arguments is how to write an argument")
+  func argumentAdvice() {
+    func help(_ service: String, _ nodes: [String] = []) -> String {
+      Checker.check([], arguments: CommandLineArguments(services: [service], nodes: nodes)).diagnostics.flatMap(\.help)
+        .joined(separator: "\n")
+    }
+    #expect(help("http://:8080").contains("`user:password@`"))
+    #expect(help("tcp://:8080").contains("`:8080/192.0.2.1:80`"))
+    #expect(help("http://127.0.0.1:8080", ["relay+tls://h.example.com:1"]).contains("`?secure=true`"))
+    #expect(help("tun://:0/vpn.example.com:8421?net=10.0.0.2/24").contains("`keepAlive=true`"))
+  }
+
   @Test("A file with secrets that others may read or change is named, one without is not")
   func files() {
     let text = relayServer(["auth: {username: ann, password: long-enough}"])

@@ -51,7 +51,7 @@ extension Explanations {
     Explanation(
       .outsidePeerNetwork, "a client outside the server's network",
       [
-        "The client's inner address is in none of the networks of the server's interface. The server can send packets to it only when a route is written for that network."
+        "The client's inner address is in none of the networks of the server's interface. The server can send packets to it only when a route is written for that network. Or the other way round: the client's network is so small that the server's address is not in it, and no route leads there."
       ],
       wrong: .init(client(ExampleFile.chain(), net: "10.7.0.2/24"), with: server),
       right: .init(client(ExampleFile.chain()), with: server)),

@@ -38,6 +38,9 @@ final class Report {
     }
   }
 
+  /// Whether something stands in an argument of the command line, where a file's advice is no help.
+  func isArgument(_ span: SourceSpan) -> Bool { sources.file(span.file)?.isArgument == true }
+
   func leaveOut() { leftOut += 1 }
 
   /// The items of a list that there is still room for; what is more is said once. Each item becomes a part of the model,

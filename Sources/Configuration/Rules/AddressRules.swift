@@ -164,6 +164,12 @@ struct AddressRules {
       case "udp", "quic": kind = "UDP"
       case "tun" where service.isTunServer: kind = "UDP"
       case "icmp", "icmp6": kind = listener.name
+      case "rtcp", "rudp":
+        // At the last node of the chain, or here where there is none. Of several nodes each may have its own.
+        let chain = configuration.listenerChain(of: service)
+        if let chain, configuration.hops(of: chain).last?.nodes.count != 1 { continue }
+        let place = chain.map { " at the end of `\(printable($0.name.value))`" } ?? ""
+        kind = (listener.name == "rtcp" ? "TCP" : "UDP") + place
       default: continue
       }
       let isEcho = listener.portMeaning == .echoIdentifier
@@ -175,7 +181,7 @@ struct AddressRules {
             .duplicateListenAddress,
             isEcho
               ? "two services take the echo requests of \(kind)"
-              : "two services listen on \(kind) port \(address.port)",
+              : "two services listen on \(kind.split(separator: " ", maxSplits: 1)[0]) port \(address.port)\(kind.dropFirst(3))",
             at: .init(place(service), "again here"), and: [.init(place(other.service), "first here")],
             help: [isEcho ? "give each its own local address, or join them" : "give one of them another port"]))
       } else {

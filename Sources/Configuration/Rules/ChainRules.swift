@@ -42,6 +42,7 @@ struct ChainRules {
           connector.isAvailable
         else { continue }
         if index > 0 { further(node, dialer, in: chain) }
+        if index > 0 { sockets(node, hop, in: chain) }
         if index < hops.count - 1, dialer.carries == .datagrams, connector.speaks == [.raw] {
           report.add(
             Diagnostic(
@@ -86,6 +87,19 @@ struct ChainRules {
           notes: ["GOST would connect by TCP here, whatever the dialer says"],
           help: ["leave the last hop out: its node is the target then"]))
     }
+  }
+
+  /// `interface` and the mark are of sockets, and only the first hop is dialled by one of this host's.
+  private func sockets(_ node: NodeConfiguration, _ hop: HopConfiguration, in chain: ChainConfiguration) {
+    let isFirstElsewhere = configuration.chains.contains { configuration.hops(of: $0).first?.span == hop.span }
+    guard let place = node.interface?.span ?? node.mark?.span, !isFirstElsewhere else { return }
+    report.add(
+      Diagnostic(
+        .keyWithoutEffect,
+        "`\(node.interface != nil ? "interface" : "so_mark")` has no effect on a node behind another hop",
+        .warning, at: .init(place, "has no effect"), and: [.init(chain.name.span, "in this chain")],
+        notes: ["it is reached through the hop before it, by no socket of this host"],
+        help: ["write it at the first hop, or remove it"]))
   }
 
   /// SOCKS4 has room for IPv4 addresses and, as SOCKS4A, for names.

@@ -36,7 +36,10 @@ struct ForwardRules {
           at: .init(service.handler.type.span, "sends to the targets of a `forwarder`"),
           notes: ["GOST accepts connections and closes each of them"],
           help: [
-            "give the service a `forwarder` with `nodes`; without one, the last node of the chain needs the connector `forward` and decides"
+            (report.isArgument(service.handler.type.span)
+              ? "write the target behind the port, as in `:8080/192.0.2.1:80`"
+              : "give the service a `forwarder` with `nodes`")
+              + "; without one, the last node of the chain needs the connector `forward` and decides"
           ]))
     }
     for node in nodes { network(node, service, listener) }
@@ -72,7 +75,11 @@ struct ForwardRules {
         at: .init(target?.addr.span ?? service.handler.type.span, target == nil ? "has no target" : "no target"),
         and: [.init(node.connector.type.span, "has to have one")],
         notes: ["a relay without a `forwarder` of its own refuses each connection"],
-        help: ["give the relay a `forwarder`, or this service one"]))
+        help: [
+          "give the relay a `forwarder`, or "
+            + (report.isArgument(service.handler.type.span)
+              ? "write the target behind the port, as in `:8080/192.0.2.1:80`" : "this service one")
+        ]))
   }
 
   private func severalTargets(_ nodes: [ForwardNodeConfiguration]) {

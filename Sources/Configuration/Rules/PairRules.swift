@@ -301,6 +301,25 @@ struct PairRules {
             help: ["take an address of the server's network, or give the server a route to this one"]))
       }
     }
+    for own in server.nets where client.nets.contains(where: { own.value.contains($0.value.address) }) {
+      let reaches =
+        client.nets.contains { $0.value.contains(own.value.address) } || routes(client, to: own.value.address)
+      let isSame = client.nets.contains { $0.value.address == own.value.address }
+      guard !reaches, !isSame, let net = client.nets.first(where: { own.value.contains($0.value.address) }) else {
+        continue
+      }
+      report.add(
+        Diagnostic(
+          .outsidePeerNetwork, "the client has no route to the server's address `\(own.value.address)`", .warning,
+          at: .init(net.span, "a network without it"), and: [.init(own.span, "the server's")],
+          help: ["write the server's prefix length, `/\(own.value.length)`, or a route to the server's address"]))
+    }
+  }
+
+  private func routes(_ client: ServiceConfiguration, to address: IPAddress) -> Bool {
+    let metadata = client.listener.metadata
+    return metadata.prefixes("route").contains { $0.contains(address) }
+      || metadata.routes("routes").contains { $0.destination.contains(address) }
   }
 
   private func passphrase(_ client: ServiceConfiguration, _ server: Match) {

@@ -88,10 +88,12 @@ extension PairRules {
     }
     let sendsDatagrams =
       client.isTunClient || handler.carries == .streamsOrDatagrams && listener.carries == .datagrams
-    if sendsDatagrams, let chain = end.chain(of: client) {
+    // Its own clients may send datagrams, or may not.
+    let takesDatagrams = handler.abilities.contains(.proxies) && client.handler.metadata.bool("udp") == true
+    if sendsDatagrams || takesDatagrams, let chain = end.chain(of: client) {
       for node in end.hops(of: chain).last?.nodes ?? [] {
         guard let match = partner(of: node, from: index) else { continue }
-        datagrams(client, node, match)
+        datagrams(client, node, match, sendsDatagrams ? .error : .warning)
       }
     }
   }
@@ -159,13 +161,17 @@ extension PairRules {
     }
   }
 
-  private func datagrams(_ client: ServiceConfiguration, _ node: NodeConfiguration, _ match: Match) {
+  private func datagrams(
+    _ client: ServiceConfiguration, _ node: NodeConfiguration, _ match: Match, _ severity: Diagnostic.Severity
+  ) {
     let handler = match.service.handler
     guard let key = handler.descriptor?.key("udp"), handler.metadata.bool("udp") != true else { return }
     let entry = handler.metadata.entry(key.name)
     report.add(
       Diagnostic(
-        .peerServesNoUDP, "\(match.service.title) serves no UDP, and \(client.title) sends datagrams through it",
+        .peerServesNoUDP,
+        "\(match.service.title) serves no UDP, and \(client.title) sends \(severity == .error ? "datagrams" : "its clients' datagrams") through it",
+        severity,
         at: .init(entry?.valueSpan ?? handler.type.span, "`udp: true` is missing in the handler's metadata"),
         and: [.init(node.connector.type.span, "the client sends datagrams here")],
         notes: ["GOST tells of it in the server's log only"],

@@ -42,7 +42,9 @@ struct PostureRules {
         at: .init(tls?.secure?.span ?? node.dialer.type.span, "any certificate will do"),
         notes: ["GOST verifies only where it is told to; somebody on the way could read and change everything"],
         help: [
-          "give the dialer `tls` with `secure: true`, and with `caFile` where no public authority signed the certificate"
+          (report.isArgument(node.dialer.type.span)
+            ? "write `?secure=true`, and `ca=FILE`" : "give the dialer `tls` with `secure: true`, and with `caFile`")
+            + " where no public authority signed the certificate"
         ]))
   }
 

@@ -77,7 +77,9 @@ struct SecurityRules {
           at: .init(isWritten && !isEcho ? service.addr.span : type.span, "asks for no credentials"),
           notes: ["targets that only this host should reach are refused to its clients"],
           help: [
-            "give the handler `auth` or an `auther`" + (isEcho ? "" : ", or listen on `127.0.0.1`")
+            (report.isArgument(type.span)
+              ? "write `user:password@` before the address" : "give the handler `auth` or an `auther`")
+              + (isEcho ? "" : ", or listen on `127.0.0.1`")
           ]))
     }
     if let entry = service.handler.metadata.entry("egress.allow"),
@@ -180,6 +182,13 @@ struct SecurityRules {
           .certificateWithoutKey, "a certificate and its key go together; `\(missing)` is missing",
           at: .init(only.span, "without `\(missing)`"),
           notes: isServer ? ["GOST would take a certificate that it makes itself"] : []))
+    } else if isServer, let secure = tls.secure, secure.value, tls.caFile == nil {
+      report.add(
+        Diagnostic(
+          .keyWithoutEffect, "no client is verified: `secure` is for dialers", .warning,
+          at: .init(secure.span, "has no effect here"),
+          notes: ["a listener verifies its clients by `caFile`, beside `certFile` and `keyFile`"],
+          help: ["remove it, or write the `caFile` that signed the clients' certificates"]))
     } else if isServer, let ca = tls.caFile, tls.certFile == nil {
       report.add(
         Diagnostic(

@@ -197,7 +197,10 @@ struct TunnelPathRules {
             entry?.valueSpan ?? service.handler.type.span,
             entry == nil ? "without `keepAlive: true`" : "announces itself once"),
           notes: ["a NAT on the way forgets a silent client as well, and then the server cannot reach it"],
-          help: entry == nil ? ["write `keepAlive: true` into the handler's `metadata`"] : [],
+          help: entry != nil
+            ? []
+            : report.isArgument(service.handler.type.span)
+              ? ["write `keepAlive=true` into the query"] : ["write `keepAlive: true` into the handler's `metadata`"],
           fix: entry.map {
             Diagnostic.Fix("announce it every `ttl`, 10 s", [.init($0.valueSpan, "true")], isCertain: false)
           }))
