@@ -85,6 +85,45 @@ import Values
     #expect(check(forward(target: nil, connector: "http").with("name: out", "name: in")).codes == [.missingReference])
   }
 
+  @Test("A misspelt key in a good file is one error, whatever is missing then")
+  func misspeltKeys() {
+    var broken = 0
+    for (number, file) in (UserFile.accepted + UserFile.proxies).enumerated() {
+      let lines = file.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+      for (index, line) in lines.enumerated() where (index + number) % 3 == 0 {
+        // `type: tun` in a line of its own, or the first key behind a `-`.
+        guard let key = line.split(separator: ":").first?.split(separator: " ").last, line.contains("\(key):"),
+          key.count > 3, key.unicodeScalars.allSatisfy({ $0.properties.isAlphabetic })
+        else { continue }
+        let swapped = String(key.dropLast(2)) + String(key.suffix(2).reversed())
+        guard swapped != key else { continue }
+        var copy = lines
+        copy[index] = line.with("\(key):", "\(swapped):")
+        let report = check(copy.joined(separator: "\n"), name: file.name)
+        let errors = report.diagnostics.filter { $0.severity <= .notYet }
+        guard errors.contains(where: { $0.code == .unknownKey }) else { continue }
+        broken += 1
+        #expect(errors.count == 1, "\(file.name):\(index + 1)\n\(report.rendered)")
+      }
+    }
+    #expect(broken > 200, "\(broken)")
+  }
+
+  @Test("A half of a pair that was left out is told as that, with the type that is needed")
+  func missingTypes() {
+    let server = tunServer().with("  listener:\n    type: tun\n", "  listener:\n")
+    #expect(check(server).codes == [.handlerListenerMismatch], "\(check(server).rendered)")
+    #expect(
+      check(server).fixed(.handlerListenerMismatch)?.contains("  listener:\n    type: tun\n    metadata:") == true)
+    let flow =
+      "services: [{name: a, addr: ':1', handler: {metadata: {p2p: true}}, listener: {type: tun, metadata: {net: 10.0.0.1/24}}}]\n"
+    #expect(check(flow).codes == [.handlerListenerMismatch])
+    #expect(check(check(flow).fixed(.handlerListenerMismatch) ?? "").exitCode == 0)
+    let path = tunClient(dialer: "wss", node: ["  metadata: {path: /x}"]).with("        type: wss\n", "")
+    #expect(check(path).codes == [.missingKey], "\(check(path).rendered)")
+    #expect(check(path).first(.missingKey)?.primary?.text.contains("`wss`") == true)
+  }
+
   @Test("One thing that is missing is told once, and its other places are shown")
   func once() throws {
     let services = (1...8).map { number in

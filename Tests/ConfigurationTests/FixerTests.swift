@@ -179,7 +179,7 @@ import Testing
       ),
       (tunClient().with("chain: out", "chain: ou"), [.missingReference]),
       (tunClient().with("    nodes:\n    - name: node", "    node:\n    - name: node"), [.unknownKey]),
-      (chain.with("- name: out", "- nmae: out"), [.missingReference, .unknownKey]),
+      (chain.with("- name: out", "- nmae: out"), [.unknownKey]),
       (chain.with("chains:", "chain:"), [.unknownKey]),
       (
         relayServer(["auther: users"]) + "auther:\n- name: users\n  auths: [{username: a, password: b}]\n",

@@ -30,8 +30,8 @@ struct ConfigurationReader {
   // MARK: Services
 
   private func service(_ node: YAMLNode) -> ServiceConfiguration? {
-    let handlerType = partType(node["handler"], .handler, at: node)
-    let listenerType = partType(node["listener"], .listener, at: node)
+    let handlerType = partType(node["handler"], .handler, at: node, beside: node["listener"])
+    let listenerType = partType(node["listener"], .listener, at: node, beside: node["handler"])
     let handlerKeys = handlerType.descriptor?.keys ?? []
     let listenerKeys = listenerType.descriptor?.keys ?? []
     guard
@@ -53,14 +53,14 @@ struct ConfigurationReader {
         Neighbour("service", Grammar.service),
         Neighbour("listener.metadata", listenerKeys), Neighbour("service.metadata", PartCatalog.serviceKeys),
         Neighbour("authers[]", Grammar.auther),
-      ], sibling: listenerNode?["metadata"], ("listener.metadata", listenerKeys))
+      ], sibling: Sibling(listenerNode, .listener, listenerType))
     let listener = self.listener(
       listenerNode, listenerType, at: node, isKnown: isKnown,
       [
         Neighbour("listener.metadata", listenerKeys), Neighbour("handler", Grammar.handler),
         Neighbour("service", Grammar.service),
         Neighbour("handler.metadata", handlerKeys), Neighbour("service.metadata", PartCatalog.serviceKeys),
-      ], sibling: handlerNode?["metadata"], ("handler.metadata", handlerKeys))
+      ], sibling: Sibling(handlerNode, .handler, handlerType))
     let metadata = self.metadata(
       object.value("metadata"), PartCatalog.serviceKeys, in: "a service's metadata",
       [
@@ -68,8 +68,7 @@ struct ConfigurationReader {
         Neighbour("service", Grammar.service),
       ],
       siblings: [
-        ("handler.metadata", handlerNode?["metadata"], handlerKeys),
-        ("listener.metadata", listenerNode?["metadata"], listenerKeys),
+        Sibling(handlerNode, .handler, handlerType), Sibling(listenerNode, .listener, listenerType),
       ])
     let old = sockets(object)
     return ServiceConfiguration(
@@ -82,7 +81,7 @@ struct ConfigurationReader {
 
   private func handler(
     _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, isKnown: Bool, _ neighbours: [Neighbour],
-    sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
+    sibling: Sibling
   ) -> HandlerConfiguration {
     let object = read(node, Grammar.shape(.handler, type.descriptor), neighbours, judgesPlacement: isKnown)
     return HandlerConfiguration(
@@ -91,20 +90,20 @@ struct ConfigurationReader {
       auth: credentials(object?.value("auth")), tls: tls(object?.value("tls")),
       retries: object?.int("retries", 0...1000)?.value ?? 0,
       metadata: partMetadata(
-        object, type, Array(neighbours.dropFirst()), siblings: [(siblingKeys.0, sibling, siblingKeys.1)]),
+        object, type, Array(neighbours.dropFirst()), siblings: [sibling]),
       span: node?.span ?? startOf(service))
   }
 
   private func listener(
     _ node: YAMLNode?, _ type: PartType, at service: YAMLNode, isKnown: Bool, _ neighbours: [Neighbour],
-    sibling: YAMLNode?, _ siblingKeys: (String, [MetadataKey])
+    sibling: Sibling
   ) -> ListenerConfiguration {
     let object = read(node, Grammar.shape(.listener, type.descriptor), neighbours, judgesPlacement: isKnown)
     return ListenerConfiguration(
       type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
       tls: tls(object?.value("tls")),
       metadata: partMetadata(
-        object, type, Array(neighbours.dropFirst()), siblings: [(siblingKeys.0, sibling, siblingKeys.1)]),
+        object, type, Array(neighbours.dropFirst()), siblings: [sibling]),
       span: node?.span ?? startOf(service))
   }
 
@@ -228,8 +227,8 @@ struct ConfigurationReader {
         Neighbour("node", Grammar.node),
       ],
       siblings: [
-        ("connector.metadata", connectorNode?.value("metadata"), connectorKeys),
-        ("dialer.metadata", dialerNode?.value("metadata"), dialerKeys),
+        Sibling(connectorNode?.node, .connector, connectorType),
+        Sibling(dialerNode?.node, .dialer, dialerType),
       ])
     let old = sockets(object)
     return NodeConfiguration(
@@ -243,14 +242,14 @@ struct ConfigurationReader {
         metadata: partMetadata(
           connectorNode, connectorType,
           [Neighbour("dialer.metadata", dialerKeys), Neighbour("connector", Grammar.connector)],
-          siblings: [("dialer.metadata", dialerNode?.value("metadata"), dialerKeys)]),
+          siblings: [Sibling(dialerNode?.node, .dialer, dialerType)]),
         span: connectorNode?.span ?? startOf(node)),
       dialer: DialerConfiguration(
         type: dialerType.name, descriptor: dialerType.descriptor, tls: tls(dialerNode?.value("tls")),
         metadata: partMetadata(
           dialerNode, dialerType,
           [Neighbour("connector.metadata", connectorKeys), Neighbour("dialer", Grammar.dialer)],
-          siblings: [("connector.metadata", connectorNode?.value("metadata"), connectorKeys)]),
+          siblings: [Sibling(connectorNode?.node, .connector, connectorType)]),
         span: dialerNode?.span ?? startOf(node)),
       metadata: metadata,
       interface: located(metadata, "interface") ?? old.interface ?? interface,
@@ -268,14 +267,15 @@ struct ConfigurationReader {
   }
 
   /// The type of a part, looked up; unknown and not-yet types are reported once, here.
-  private func partType(_ node: YAMLNode?, _ kind: PartKind, at parent: YAMLNode) -> PartType {
+  private func partType(
+    _ node: YAMLNode?, _ kind: PartKind, at parent: YAMLNode, beside other: YAMLNode? = nil
+  ) -> PartType {
     let fallback = Grammar.defaultType(kind)
     guard let value = node?["type"], !value.isNull, value.scalar?.text != "" else {
       let place = node.flatMap { $0.isNull ? nil : $0.span } ?? startOf(parent)
-      // A type under a misspelt key is told with the key; what the default would do is nothing to talk about.
-      if node?["type"] == nil, node?.mapping?.contains(where: { isMisspeltType($0.name, kind) }) == true {
-        return PartType(name: Located(fallback, at: place), descriptor: nil)
-      }
+      // A part or a type under a misspelt key is told with the key; what the default would do is nothing to talk about.
+      if isMisspelt(node, kind, in: parent) { return PartType(name: Located(fallback, at: place), descriptor: nil) }
+      if let meant = missingType(node, kind, at: place, beside: other) { return meant }
       let descriptor = PartCatalog.find(kind, fallback)
       // The parent itself may be no mapping, which its reader reports.
       if parent.mapping != nil, parent["type"] == nil, node?.mapping != nil || node == nil || node?.isNull == true,
@@ -313,9 +313,38 @@ struct ConfigurationReader {
     return PartType(name: name, descriptor: descriptor)
   }
 
-  private func isMisspeltType(_ key: String, _ kind: PartKind) -> Bool {
-    let shape = Grammar.shape(kind, nil)
-    return shape.field(key) == nil && NearNames.best(for: key, among: shape.names) == "type"
+  private func isMisspelt(_ node: YAMLNode?, _ kind: PartKind, in parent: YAMLNode) -> Bool {
+    if let node { return node["type"] == nil && misspells(node.mapping, "type", Grammar.shape(kind, nil)) }
+    let isService = kind == .handler || kind == .listener
+    return misspells(parent.mapping, kind.rawValue, isService ? Grammar.service : Grammar.node)
+  }
+
+  /// A type that is not written although the default cannot be meant: the other half of the pair goes with one only, or
+  /// the keys are those of other types. Told as that, and not as what the default makes of it.
+  private func missingType(
+    _ node: YAMLNode?, _ kind: PartKind, at place: SourceSpan, beside other: YAMLNode?
+  ) -> PartType? {
+    let fallback = Grammar.defaultType(kind)
+    // The rules tell of it, where the piece that is read has both.
+    if let sibling = other?["type"]?.scalar, Grammar.inseparable(kind).contains(sibling.text) {
+      return PartType(name: Located(fallback, at: place), descriptor: nil)
+    }
+    guard let known = PartCatalog.find(kind, fallback),
+      let stray = node?["metadata"]?.mapping?.first(where: { known.key($0.name) == nil })
+    else { return nil }
+    let owners = PartCatalog.parts(kind).filter { part in
+      guard let key = part.key(stray.name) else { return false }
+      return key.availability == .available
+    }
+    guard !owners.isEmpty else { return nil }
+    report.add(
+      Diagnostic(
+        .missingKey,
+        "no \(kind.rawValue) type is written, and `\(printable(stray.name))` is no key of the default `\(fallback)`",
+        at: .init(stray.key.span, "a key of \(quotedList(owners.map(\.name), limit: 4))"),
+        help: ["write the `type` that is meant"],
+        fix: owners.count == 1 ? node.flatMap { report.fix(inserting: "type", owners[0].name, into: $0.span) } : nil))
+    return PartType(name: Located(fallback, at: place), descriptor: nil)
   }
 
   private func available(_ kind: PartKind) -> [String] {
@@ -344,10 +373,29 @@ struct ConfigurationReader {
 
   // MARK: Metadata
 
-  private typealias Sibling = (path: String, node: YAMLNode?, keys: [MetadataKey])
+  /// Metadata beside the one that is read, in which the same keys may stand.
+  private struct Sibling {
+    let node: YAMLNode?
+    let keys: [MetadataKey]
+    /// Whether it is not known what is read there: the part's type is unknown or not there yet.
+    let isOpen: Bool
+    /// Whether it stands under a misspelt key, and cannot be seen.
+    let isHidden: Bool
+
+    /// `part`: the part that has the metadata.
+    init(_ part: YAMLNode?, _ kind: PartKind, _ type: PartType) {
+      node = part?["metadata"]
+      keys = type.descriptor?.keys ?? []
+      isOpen = !type.isAvailable
+      isHidden =
+        part == nil
+        ? type.descriptor == nil
+        : part?["metadata"] == nil && misspells(part?.mapping, "metadata", Grammar.shape(kind, nil))
+    }
+  }
 
   private func partMetadata(
-    _ object: ObjectReader?, _ type: PartType, _ neighbours: [Neighbour], siblings: [(String, YAMLNode?, [MetadataKey])]
+    _ object: ObjectReader?, _ type: PartType, _ neighbours: [Neighbour], siblings: [Sibling]
   ) -> Metadata {
     guard let node = object?.value("metadata") else { return Metadata() }
     // The keys of a part that is not there yet, or unknown, are not judged.
@@ -361,7 +409,7 @@ struct ConfigurationReader {
 
   private func metadata(
     _ node: YAMLNode?, _ keys: [MetadataKey], in title: String, _ neighbours: [Neighbour],
-    siblings: [(String, YAMLNode?, [MetadataKey])] = []
+    siblings: [Sibling] = []
   ) -> Metadata {
     guard let node, !node.isNull else { return Metadata() }
     guard let mapping = node.mapping else {
@@ -375,7 +423,7 @@ struct ConfigurationReader {
     for entry in mapping {
       if report.isFull { break }
       guard let key = keys.first(where: { $0.answers(to: entry.name) }) else {
-        report.add(stray(entry, keys, in: title, neighbours, siblings))
+        if let found = stray(entry, keys, in: title, neighbours, siblings) { report.add(found) }
         continue
       }
       if let previous = entries.first(where: { $0.descriptor.name == key.name }) {
@@ -416,8 +464,11 @@ struct ConfigurationReader {
   /// that stands with the same value where it works is only a warning.
   private func stray(
     _ entry: YAMLEntry, _ keys: [MetadataKey], in title: String, _ neighbours: [Neighbour], _ siblings: [Sibling]
-  ) -> Diagnostic {
+  ) -> Diagnostic? {
     for sibling in siblings {
+      // What is said of the other place is enough.
+      let twin = sibling.node?.entry(entry.name)
+      if sibling.isHidden || sibling.isOpen && twin.map({ sameValue($0.value, entry.value) }) == true { return nil }
       guard let key = sibling.keys.first(where: { $0.answers(to: entry.name) }),
         let twin = sibling.node?.mapping?.first(where: { key.answers(to: $0.name) }), sameValue(twin.value, entry.value)
       else { continue }
@@ -464,6 +515,7 @@ struct ConfigurationReader {
       if node["file"] != nil { return nil }
       // A template that was not filled in asks for nothing; a password without a user looks like protection.
       let hasPassword = object.value("password").map { $0.scalar?.text.isEmpty != true } ?? false
+      if report.mends("username", inside: node.span) { return nil }
       if !hasPassword, node.mapping?.isEmpty == false, object.has("username") || object.has("password") {
         report.add(
           Diagnostic(
@@ -619,4 +671,9 @@ struct ConfigurationReader {
   private func shortened(_ span: SourceSpan) -> SourceSpan {
     SourceSpan(file: span.file, start: span.start, end: min(span.end, span.start + 1))
   }
+}
+
+/// Whether a key of the mapping is none of the shape, and near to this one.
+private func misspells(_ mapping: [YAMLEntry]?, _ name: String, _ shape: Shape) -> Bool {
+  mapping?.contains { shape.field($0.name) == nil && NearNames.best(for: $0.name, among: shape.names) == name } ?? false
 }

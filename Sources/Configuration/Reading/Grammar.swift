@@ -165,6 +165,15 @@ enum Grammar {
     }
   }
 
+  /// Types of the other half of a service that go with a half of the same name only.
+  static func inseparable(_ kind: PartKind) -> [String] {
+    switch kind {
+    case .handler: ["tun", "tap", "tungo"]
+    case .listener: ["tun", "tap", "tungo", "rtcp", "rudp", "runix"]
+    case .connector, .dialer: []
+    }
+  }
+
   /// What a key names or defines, for keys that stand for one thing in several places: `bypass`, `bypasses` and the
   /// top-level list of them.
   static func concept(of key: String) -> String? {

@@ -30,8 +30,25 @@ final class Report {
   /// Whether a key inside of a span was said to stand in the wrong place: what is missing where it belongs has been said
   /// then.
   func hasMisplacedKey(inside span: SourceSpan) -> Bool {
+    has(.misplacedKey, inside: span)
+  }
+
+  /// A fix that gives a mapping a first key: a line, indented as the others, or an entry in braces.
+  func fix(inserting key: String, _ value: String, into mapping: SourceSpan, _ title: String? = nil) -> Diagnostic.Fix?
+  {
+    guard let file = sources.file(mapping.file), mapping.end > mapping.start + 1 else { return nil }
+    let isFlow = file.slice(mapping.start..<mapping.start + 1).first == UInt8(ascii: "{")
+    let place = isFlow ? mapping.start + 1 : mapping.start
+    let indent = String(repeating: " ", count: file.position(at: mapping.start).column - 1)
+    let text = isFlow ? "\"\(key)\": \"\(value)\", " : "\(key): \(value)\n\(indent)"
+    return Diagnostic.Fix(
+      title ?? "write `\(key)`", [.init(SourceSpan(file: mapping.file, start: place, end: place), text)])
+  }
+
+  /// Whether an error of a code was found inside of a span.
+  func has(_ code: DiagnosticCode, inside span: SourceSpan) -> Bool {
     diagnostics.contains { diagnostic in
-      guard diagnostic.code == .misplacedKey, diagnostic.severity == .error, let place = diagnostic.primary?.span else {
+      guard diagnostic.code == code, diagnostic.severity == .error, let place = diagnostic.primary?.span else {
         return false
       }
       return place.file == span.file && place.start >= span.start && place.end <= span.end

@@ -47,6 +47,7 @@ struct AddressRules {
 
   private func noPort(_ service: ServiceConfiguration, _ listener: PartDescriptor, at span: SourceSpan) {
     let tun = service.isTun
+    if tun, ["addr", "forwarder", "nodes"].contains(where: { report.mends($0, inside: service.span) }) { return }
     report.add(
       Diagnostic(
         .missingPort,
@@ -70,7 +71,8 @@ struct AddressRules {
     else { return }
     let isEcho = dialer.portMeaning == .echoIdentifier
     guard let address = checked(node.addr, of: dialer) else { return }
-    if address.port == 0, !isEcho {
+    // A `direct` half without the other was reported.
+    if address.port == 0, !isEcho, !node.isDirect {
       report.add(
         Diagnostic(
           .missingPort, "the dialer `\(node.dialer.type.value)` needs the port of the node",
@@ -104,7 +106,9 @@ struct AddressRules {
       return
     }
     guard let address = checked(node.addr, of: nil) else { return }
-    if address.port == 0, service.isTun || !configuration.nodeDecides(of: service) {
+    if address.port == 0, service.isTun || !configuration.nodeDecides(of: service),
+      report.knowsRoute(of: service, in: configuration)
+    {
       report.add(
         Diagnostic(
           .missingPort, "the target has no port", at: .init(node.addr.span, "port 0"),
@@ -155,9 +159,9 @@ struct AddressRules {
     // By protocol and port, so that a file with thousands of services is judged at once.
     var taken: [String: [(address: HostPort, service: ServiceConfiguration)]] = [:]
     for service in configuration.services {
-      guard let listener = service.listener.descriptor, listener.isAvailable, let address = service.address else {
-        continue
-      }
+      guard let listener = service.listener.descriptor, listener.isAvailable, let address = service.address,
+        !report.mends("addr", inside: service.span)
+      else { continue }
       let kind: String
       switch listener.name {
       case "tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "mtcp": kind = "TCP"

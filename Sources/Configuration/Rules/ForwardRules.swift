@@ -28,7 +28,10 @@ struct ForwardRules {
     } else if handler.carries == .streamsOrDatagrams, configuration.leavesTargetToNode(service) {
       relayDecides(service)
     } else if handler.carries == .streamsOrDatagrams, nodes.isEmpty, service.forwarder?.refersToHop != true,
-      !configuration.nodeDecides(of: service), !configuration.nodeIsUnknown(of: service), knowsChain(service)
+      !configuration.nodeDecides(of: service), !configuration.nodeIsUnknown(of: service),
+      report.knowsRoute(of: service, in: configuration),
+      !report.hasMisplacedKey(inside: service.span), !report.mends("forwarder", inside: service.span),
+      !report.mends("nodes", inside: service.span)
     {
       report.add(
         Diagnostic(
@@ -53,12 +56,6 @@ struct ForwardRules {
           notes: ["a relay with a `forwarder` looks at no request"], help: ["remove one of the two"]))
     }
     itself(service, nodes, listener)
-  }
-
-  /// Whether the chain that the service goes through is known: it may decide, and what is wrong with it has been said.
-  private func knowsChain(_ service: ServiceConfiguration) -> Bool {
-    if service.handler.chain != nil, configuration.chain(of: service) == nil, !service.ignoresChains { return false }
-    return !report.hasMisplacedKey(inside: service.span)
   }
 
   /// A relay has a target of its own or none, which only its own file tells.
@@ -92,7 +89,9 @@ struct ForwardRules {
   }
 
   private func ignored(_ service: ServiceConfiguration) {
-    guard let forwarder = service.forwarder, let first = forwarder.nodes.first else { return }
+    guard let forwarder = service.forwarder, let first = forwarder.nodes.first,
+      !report.has(.handlerListenerMismatch, inside: service.span), !report.has(.unknownKey, inside: service.span)
+    else { return }
     let type = service.handler.type
     let isWritten = type.span.end - type.span.start == type.value.utf8.count
     report.add(
@@ -137,6 +136,7 @@ struct ForwardRules {
     _ service: ServiceConfiguration, _ nodes: [ForwardNodeConfiguration], _ listener: PartDescriptor
   ) {
     guard service.handler.descriptor?.carries == .streamsOrDatagrams, configuration.goesStraight(service),
+      !report.mends("chain", inside: service.span),
       !listener.abilities.contains(.remote) || configuration.listenerChain(of: service) == nil,
       let own = service.address, own.port != 0
     else { return }
@@ -163,7 +163,9 @@ struct ForwardRules {
   // MARK: Remote listeners
 
   private func remote(_ service: ServiceConfiguration, _ listener: PartDescriptor) {
-    guard listener.abilities.contains(.remote), service.listener.chain == nil else { return }
+    guard listener.abilities.contains(.remote), service.listener.chain == nil,
+      !report.mends("chain", inside: service.listener.span)
+    else { return }
     let type = service.listener.type
     if let chain = service.handler.chain {
       report.add(

@@ -31,7 +31,42 @@ struct PartRules {
     }
   }
 
+  /// A half without a type beside one that goes with its like only: the reader left it open.
+  private func missingHalf(_ service: ServiceConfiguration) {
+    let (handler, listener) = (service.handler, service.listener)
+    if listener.descriptor == nil, listener.type.value == Grammar.defaultType(.listener), handler.descriptor != nil,
+      Grammar.inseparable(.listener).contains(handler.type.value)
+    {
+      missing("listener", listener.type, listener.span, handler.type, "handler", service)
+    } else if handler.descriptor == nil, handler.type.value == Grammar.defaultType(.handler),
+      listener.descriptor != nil,
+      Grammar.inseparable(.handler).contains(listener.type.value)
+    {
+      missing("handler", handler.type, handler.span, listener.type, "listener", service)
+    }
+  }
+
+  private func missing(
+    _ half: String, _ type: Located<String>, _ part: SourceSpan, _ other: Located<String>, _ otherHalf: String,
+    _ service: ServiceConfiguration
+  ) {
+    guard !isElsewhere(part, service), !report.mends("type", inside: service.span),
+      !report.mends(half, inside: service.span)
+    else { return }
+    let isWritten = part.start != service.span.start
+    report.add(
+      Diagnostic(
+        .handlerListenerMismatch,
+        "no \(half) type is written, and the \(otherHalf) `\(other.value)` needs the \(half) `\(other.value)`",
+        at: .init(
+          SourceSpan(file: part.file, start: part.start, end: part.start + 1), "`\(half).type` is missing"),
+        and: [.init(other.span, "goes with its like only")],
+        notes: ["GOST takes `\(type.value)` where none is written"],
+        fix: isWritten ? report.fix(inserting: "type", other.value, into: part) : nil))
+  }
+
   private func pair(_ service: ServiceConfiguration) {
+    missingHalf(service)
     guard let handler = service.handler.descriptor, let listener = service.listener.descriptor, handler.isAvailable,
       listener.isAvailable, !isElsewhere(service.listener.span, service), !isElsewhere(service.handler.span, service)
     else { return }

@@ -37,7 +37,7 @@ struct ReferenceRules {
           help: configuration.hops.isEmpty
             ? ["give the hop its `nodes` here, or write it in the top-level list `hops`"] : [])
       }
-      if chain.hops.isEmpty, !report.hasMisplacedKey(inside: chain.span) {
+      if chain.hops.isEmpty, !report.hasMisplacedKey(inside: chain.span), !report.mends("hops", inside: chain.span) {
         report.add(
           Diagnostic(
             .emptyChain, "the chain \(shown(chain.name)) has no hops", at: .init(chain.name.span, "no hops"),
@@ -57,7 +57,9 @@ struct ReferenceRules {
   }
 
   private func check(_ hop: HopConfiguration) {
-    if hop.nodes.isEmpty, !hop.isLoaded, !report.hasMisplacedKey(inside: hop.span) {
+    if hop.nodes.isEmpty, !hop.isLoaded, !report.hasMisplacedKey(inside: hop.span),
+      !report.mends("nodes", inside: hop.span), !report.mends("name", inside: hop.span)
+    {
       report.add(
         Diagnostic(
           .emptyChain, "the hop \(shown(hop.name)) has no nodes", at: .init(hop.name.span, "no nodes"),
@@ -78,7 +80,7 @@ struct ReferenceRules {
             .emptyName, "a \(kind) without a name", at: .init(name.span, "no name"), notes: [why],
             fix: written
               ? .replace(name.span, with: "\(kind)-\(index)", "give it a name")
-              : naming(object.span, "\(kind)-\(index)")))
+              : report.fix(inserting: "name", "\(kind)-\(index)", into: object.span, "give it a name")))
       } else if let previous = first[name.value] {
         report.add(
           Diagnostic(
@@ -91,23 +93,20 @@ struct ReferenceRules {
     }
   }
 
-  /// A block mapping gets a first line, indented as it is; one in braces a first entry.
-  private func naming(_ span: SourceSpan, _ name: String) -> Diagnostic.Fix? {
-    guard let file = report.sources.file(span.file) else { return nil }
-    let start = file.position(at: span.start)
-    let isFlow = file.slice(span.start..<span.start + 1).first == UInt8(ascii: "{")
-    let place = isFlow ? span.start + 1 : span.start
-    let indent = String(repeating: " ", count: start.column - 1)
-    let text = isFlow ? "\"name\": \"\(name)\", " : "name: \(name)\n\(indent)"
-    return Diagnostic.Fix("give it a name", [.init(SourceSpan(file: span.file, start: place, end: place), text)])
-  }
-
   private func missing(
     _ name: Located<String>, _ kind: String, _ known: [String], _ why: String, help: [String] = []
   ) {
     // A list whose own name is misspelt has them.
     let file = SourceSpan(file: name.span.file, start: 0, end: .max)
     if report.isFull || report.mends("\(kind)s", inside: file) { return }
+    // One whose key `name` is misspelt may be the one.
+    let nameless: [SourceSpan] =
+      switch kind {
+      case "chain": configuration.chains.filter(\.name.value.isEmpty).map(\.span)
+      case "auther": configuration.authers.filter(\.name.value.isEmpty).map(\.span)
+      default: configuration.hops.filter(\.name.value.isEmpty).map(\.span)
+      }
+    if nameless.contains(where: { report.mends("name", inside: $0) }) { return }
     let near = NearNames.best(for: name.value, among: known)
     let only = near == nil && known.count == 1 ? known.first : nil
     var help = help

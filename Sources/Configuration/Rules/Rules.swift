@@ -20,6 +20,17 @@ enum Rules {
   }
 }
 
+extension Report {
+  /// Whether the chain that a service goes through is whole, or there is none. What is wrong with it has been said, and
+  /// what its last node can do is not known then.
+  func knowsRoute(of service: ServiceConfiguration, in configuration: Configuration) -> Bool {
+    guard let name = service.handler.chain, !service.ignoresChains else { return !mends("chain", inside: service.span) }
+    guard let chain = configuration.chain(named: name.value) else { return false }
+    let hops = configuration.hops(of: chain)
+    return hops.count == chain.hops.count && !hops.isEmpty && !hops.contains(where: \.nodes.isEmpty)
+  }
+}
+
 extension PartDescriptor {
   var isAvailable: Bool { availability == .available }
 }
@@ -41,7 +52,8 @@ extension Configuration {
     guard !service.ignoresChains, let name = service.handler.chain else { return true }
     guard let chain = chain(named: name.value) else { return false }
     let hops = hops(of: chain)
-    return hops.count == chain.hops.count && hops.allSatisfy { $0.nodes.allSatisfy(\.isDirect) }
+    return hops.count == chain.hops.count && !hops.isEmpty
+      && hops.allSatisfy { !$0.nodes.isEmpty && $0.nodes.allSatisfy(\.isDirect) }
   }
 
   /// The hops that a service's handler dials through.

@@ -177,6 +177,7 @@ struct SecurityRules {
   private func certificate(_ tls: TLSConfiguration, isServer: Bool) {
     if let only = tls.certFile ?? tls.keyFile, (tls.certFile == nil) != (tls.keyFile == nil) {
       let missing = tls.certFile == nil ? "certFile" : "keyFile"
+      if report.mends(missing, inside: tls.span) { return }
       report.add(
         Diagnostic(
           .certificateWithoutKey, "a certificate and its key go together; `\(missing)` is missing",

@@ -230,7 +230,9 @@ struct TunRules {
           .forwarderIsSelf, "the target of \(service.title) is its own address",
           at: .init(node.addr.span, "this end itself"),
           and: [.init(own.span, "the address of this end")], help: ["write the address of the TUN server"]))
-    } else if configuration.goesStraight(service), let own = service.nets.first(where: { $0.value.contains(host) }) {
+    } else if configuration.goesStraight(service), !report.mends("chain", inside: service.span),
+      let own = service.nets.first(where: { $0.value.contains(host) })
+    {
       report.add(
         Diagnostic(
           .forwarderInsideTunnel, "the target of \(service.title) lies inside the tunnel that leads to it",
