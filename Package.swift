@@ -25,11 +25,15 @@ let package = Package(
   name: "culvert",
   products: [.executable(name: "culvert", targets: ["culvert"])],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    // Exactly this version: `CBoringSSL` calls what is inside of it.
+    .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
   ],
   targets: [
     // values
     floor("Values"),
+    .target(name: "CBoringSSL", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
+    floor("CryptoPrimitives", ["CBoringSSL"]),
     // protocols
     floor("RelayProtocol", ["Values"]),
     floor("TunProtocol", ["Values"]),
@@ -42,6 +46,7 @@ let package = Package(
     floor("HTTPProxy", ["Values"]),
     floor("WebSocket", ["Values"]),
     floor("ProxyProtocol", ["Values"]),
+    floor("WireGuard", ["Values", "CryptoPrimitives"]),
     // plan
     floor("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
@@ -103,6 +108,7 @@ let package = Package(
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink", "WebSocket", "ProxyProtocol", "SOCKS",
         "HTTPProxy", "Smux",
       ]),
+    tests("WireGuardTests", ["Values", "CryptoPrimitives", "WireGuard"]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("FairQueueTests", ["Values", "FairQueue"]),
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),

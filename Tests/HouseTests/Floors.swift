@@ -42,6 +42,8 @@ struct Module {
 
   static let all: [Module] = [
     Module(name: "Values", floor: .values),
+    Module(name: "CBoringSSL", floor: .values),
+    Module(name: "CryptoPrimitives", floor: .values, libraries: ["CBoringSSL"]),
     Module(name: "RelayProtocol", floor: .protocols),
     Module(name: "TunProtocol", floor: .protocols),
     Module(name: "ICMPEnvelope", floor: .protocols),
@@ -53,6 +55,7 @@ struct Module {
     Module(name: "HTTPProxy", floor: .protocols),
     Module(name: "WebSocket", floor: .protocols),
     Module(name: "ProxyProtocol", floor: .protocols),
+    Module(name: "WireGuard", floor: .protocols),
     Module(name: "PartDescriptors", floor: .plan),
     Module(name: "Configuration", floor: .plan, also: ["PartDescriptors"], libraries: ["CYAML"]),
     Module(name: "CYAML", floor: .plan),
@@ -72,7 +75,7 @@ struct Module {
   static func named(_ name: String) -> Module? { all.first { $0.name == name } }
 
   /// Bindings of C libraries: known to the modules that name them, whatever the floor.
-  static let bindings: Set<String> = ["CYAML", "CGnuTLS", "CNgtcp2"]
+  static let bindings: Set<String> = ["CBoringSSL", "CYAML", "CGnuTLS", "CNgtcp2"]
 
   /// What any module that may know the system may import of it.
   static let system: Set<String> = ["Glibc", "Synchronization"]

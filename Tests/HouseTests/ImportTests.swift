@@ -43,6 +43,7 @@ func objections(to file: SourceFile) -> [String] {
       ("Parts", "@_exported import LinuxIO"), ("Values", "public import struct Glibc.timespec"),
       ("Values", "  internal   import   Glibc"), ("Values", "let one = 1; import Glibc"),
       ("Values", "@preconcurrency import Glibc // for the clock"), ("Values", "import `Glibc`"),
+      ("WireGuard", "import CBoringSSL"), ("WireGuard", "import Crypto"), ("Values", "import CryptoPrimitives"),
       ("Unknown", "import Values"),
     ])
   func planted(_ module: String, _ line: String) {

@@ -15,7 +15,8 @@ struct Manifest {
         guard let body = Self.bracket(code[range.upperBound...]) else { continue }
         // What lives beside the program, such as the bodies of the fuzzers, is on no floor.
         if body.contains("path: \"Fuzz/") { continue }
-        let names = Self.quoted(body)
+        // What a module in C takes from another package it includes; there are no import lines to compare with.
+        let names = Self.quoted(body.replacing(".product(name: \"Crypto\", package: \"swift-crypto\")", with: ""))
         guard let name = names.first else { continue }
         // Of a system library, what is quoted behind its name are packages.
         let hasDependencies = opening != ".systemLibrary("
@@ -81,6 +82,7 @@ struct Manifest {
       targets: [
         floor("Values", ["Daemon"]),  // floor("Other", ["No"])
         .target(name: "CLinux"),
+        .target(name: "CBoringSSL", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml", providers: [.apt(["libyaml-dev"])]),
         floor(
           "Parts",
@@ -97,7 +99,7 @@ struct Manifest {
       """)
     #expect(
       manifest.targets == [
-        "Values": ["Daemon"], "CLinux": [], "CYAML": [], "Parts": ["Values", "LinuxIO", "LinuxNet"],
+        "Values": ["Daemon"], "CLinux": [], "CBoringSSL": [], "CYAML": [], "Parts": ["Values", "LinuxIO", "LinuxNet"],
         "culvert": ["Values", "ArgumentParser"],
       ])
     #expect(Module.named("Values")?.objection(to: "Daemon") != nil)

@@ -19,6 +19,8 @@ public struct PacketBatch: ~Copyable {
   @inlinable public var count: Int { used }
   /// Bytes left unused before each packet that `append` adds.
   public let headroom: Int
+  /// Bytes left unused behind each packet that `append` adds.
+  public let tailroom: Tailroom
   /// The first byte of the arena that no packet uses.
   public private(set) var end = 0
   @usableFromInline var used = 0
@@ -35,11 +37,37 @@ public struct PacketBatch: ~Copyable {
     }
   }
 
-  public init(capacity: Int, maximumCount: Int, headroom: Int = 0) {
+  /// What will be written behind a packet: padding to a multiple of so many bytes, though not beyond a limit, and a
+  /// trailer. With it, and headroom for a header, packets that are sealed where they lie end up back to back.
+  public struct Tailroom: Sendable, Equatable {
+    /// A power of two.
+    public let padding: Int
+    public let limit: Int
+    public let trailer: Int
+
+    public init(padding: Int, limit: Int, trailer: Int) {
+      precondition(padding > 0 && padding & (padding - 1) == 0 && limit >= 0 && trailer >= 0)
+      self.padding = padding
+      self.limit = limit
+      self.trailer = trailer
+    }
+
+    public static let none = Tailroom(padding: 1, limit: 0, trailer: 0)
+
+    /// The bytes behind a packet.
+    @inlinable
+    public func after(_ length: Int) -> Int {
+      let padded = (length &+ (padding &- 1)) & ~(padding &- 1)
+      return max(length, min(padded, limit)) &- length &+ trailer
+    }
+  }
+
+  public init(capacity: Int, maximumCount: Int, headroom: Int = 0, tailroom: Tailroom = .none) {
     precondition(capacity > 0 && maximumCount > 0 && headroom >= 0)
     self.capacity = capacity
     self.maximumCount = maximumCount
     self.headroom = headroom
+    self.tailroom = tailroom
     arena = .allocate(byteCount: capacity, alignment: 64)
     slots = .allocate(capacity: maximumCount)
   }
@@ -83,7 +111,11 @@ public struct PacketBatch: ~Copyable {
   /// Room for a packet of `length` bytes after the last one, headroom before it; `nil` when the batch is full.
   public mutating func reserve(_ length: Int) -> UnsafeMutableRawBufferPointer? {
     let offset = end &+ headroom
-    guard appendSlot(offset: offset, length: length) else { return nil }
+    let room = tailroom.after(length)
+    guard length >= 0, length <= capacity, offset &+ length &+ room <= capacity,
+      appendSlot(offset: offset, length: length)
+    else { return nil }
+    end &+= room
     return UnsafeMutableRawBufferPointer(start: arena + offset, count: length)
   }
 
@@ -98,14 +130,19 @@ public struct PacketBatch: ~Copyable {
   public mutating func shrinkLast(to length: Int) {
     guard used > 0, length >= 0, length <= slots[used &- 1].length else { return }
     slots[used &- 1].length = length
-    end = slots[used &- 1].offset &+ length
+    end = slots[used &- 1].offset &+ length &+ tailroom.after(length)
   }
 
   /// Takes the last packet out again.
   public mutating func removeLast() {
     guard used > 0 else { return }
     used &-= 1
-    end = used == 0 ? 0 : slots[used &- 1].offset &+ slots[used &- 1].length
+    guard used > 0 else {
+      end = 0
+      return
+    }
+    let last = slots[used &- 1]
+    end = last.offset &+ last.length &+ tailroom.after(last.length)
   }
 
   /// Takes a packet out of the middle; those behind it move up, their bytes stay where they are.
@@ -113,6 +150,33 @@ public struct PacketBatch: ~Copyable {
     precondition(index >= 0 && index < used)
     (slots + index).update(from: slots + index + 1, count: used &- index &- 1)
     used &-= 1
+  }
+
+  /// Puts a packet into the place of an earlier one, or leaves it where it is, without its first bytes and with a length
+  /// that lies inside it: for going through a batch once and keeping what is good, in order.
+  public mutating func moveSlot(_ index: Int, to place: Int, skipping count: Int, length: Int) {
+    precondition(place >= 0 && place <= index && index < used)
+    let slot = slots[index]
+    precondition(count >= 0 && length >= 0 && count <= slot.length && length <= slot.length &- count)
+    slots[place] = Slot(offset: slot.offset &+ count, length: length)
+  }
+
+  /// The same for a packet that grows around its bytes, into the rooms before and behind it; `length` is the new one,
+  /// `count` of it before. False when that is outside of the arena.
+  public mutating func widenSlot(_ index: Int, to place: Int, before count: Int, length: Int) -> Bool {
+    precondition(place >= 0 && place <= index && index < used)
+    let slot = slots[index]
+    guard count >= 0, count <= slot.offset, length >= count, length <= capacity &- (slot.offset &- count) else {
+      return false
+    }
+    slots[place] = Slot(offset: slot.offset &- count, length: length)
+    return true
+  }
+
+  /// Takes out all packets from one on.
+  public mutating func keepFirst(_ count: Int) {
+    precondition(count >= 0 && count <= used)
+    used = count
   }
 
   public mutating func removeAll() {

@@ -1,0 +1,93 @@
+#include "CBoringSSL.h"
+
+#include <CCryptoBoringSSL_aead.h>
+#include <CCryptoBoringSSL_curve25519.h>
+#include <CCryptoBoringSSL_mem.h>
+#include <string.h>
+
+size_t culvert_cipher_size(void) { return sizeof(EVP_AEAD_CTX); }
+
+int culvert_cipher_init(void *state, const void *key) {
+  EVP_AEAD_CTX_zero(state);
+  return EVP_AEAD_CTX_init(state, EVP_aead_chacha20_poly1305(), key, CULVERT_KEY, CULVERT_TAG, NULL);
+}
+
+void culvert_cipher_end(void *state) {
+  EVP_AEAD_CTX_cleanup(state);
+  OPENSSL_cleanse(state, sizeof(EVP_AEAD_CTX));
+}
+
+static void make_nonce(uint8_t nonce[12], uint64_t counter) {
+  memset(nonce, 0, 4);
+  for (int i = 0; i < 8; i++) nonce[4 + i] = (uint8_t)(counter >> (8 * i));
+}
+
+int culvert_cipher_seal(const void *state, uint64_t counter, void *text, size_t count, const void *associated,
+                        size_t associated_count) {
+  uint8_t nonce[12];
+  make_nonce(nonce, counter);
+  size_t written = 0;
+  return EVP_AEAD_CTX_seal(state, text, &written, count + CULVERT_TAG, nonce, sizeof nonce, text, count, associated,
+                           associated_count) == 1 &&
+         written == count + CULVERT_TAG;
+}
+
+int culvert_cipher_open(const void *state, uint64_t counter, void *text, size_t count, const void *associated,
+                        size_t associated_count) {
+  uint8_t nonce[12];
+  make_nonce(nonce, counter);
+  size_t written = 0;
+  return EVP_AEAD_CTX_open(state, text, &written, count, nonce, sizeof nonce, text, count + CULVERT_TAG, associated,
+                           associated_count) == 1 &&
+         written == count;
+}
+
+static int once(const EVP_AEAD *aead, int sealing, const void *key, const void *nonce, void *text, size_t count,
+                const void *associated, size_t associated_count) {
+  EVP_AEAD_CTX state;
+  EVP_AEAD_CTX_zero(&state);
+  size_t written = 0, nonce_count = EVP_AEAD_nonce_length(aead);
+  int done = EVP_AEAD_CTX_init(&state, aead, key, CULVERT_KEY, CULVERT_TAG, NULL);
+  if (done && sealing)
+    done = EVP_AEAD_CTX_seal(&state, text, &written, count + CULVERT_TAG, nonce, nonce_count, text, count, associated,
+                             associated_count) == 1 &&
+           written == count + CULVERT_TAG;
+  else if (done)
+    done = EVP_AEAD_CTX_open(&state, text, &written, count, nonce, nonce_count, text, count + CULVERT_TAG, associated,
+                             associated_count) == 1 &&
+           written == count;
+  culvert_cipher_end(&state);
+  return done;
+}
+
+int culvert_chacha_seal(const void *key, const void *nonce, void *text, size_t count, const void *associated,
+                        size_t associated_count) {
+  return once(EVP_aead_chacha20_poly1305(), 1, key, nonce, text, count, associated, associated_count);
+}
+
+int culvert_chacha_open(const void *key, const void *nonce, void *text, size_t count, const void *associated,
+                        size_t associated_count) {
+  return once(EVP_aead_chacha20_poly1305(), 0, key, nonce, text, count, associated, associated_count);
+}
+
+int culvert_xchacha_seal(const void *key, const void *nonce, void *text, size_t count, const void *associated,
+                         size_t associated_count) {
+  return once(EVP_aead_xchacha20_poly1305(), 1, key, nonce, text, count, associated, associated_count);
+}
+
+int culvert_xchacha_open(const void *key, const void *nonce, void *text, size_t count, const void *associated,
+                         size_t associated_count) {
+  return once(EVP_aead_xchacha20_poly1305(), 0, key, nonce, text, count, associated, associated_count);
+}
+
+int culvert_x25519(void *shared, const void *secret, const void *public_key) {
+  return X25519(shared, secret, public_key);
+}
+
+void culvert_x25519_public(void *public_key, const void *secret) { X25519_public_from_private(public_key, secret); }
+
+int culvert_equal(const void *left, const void *right, size_t count) {
+  return CRYPTO_memcmp(left, right, count) == 0;
+}
+
+void culvert_wipe(void *memory, size_t count) { OPENSSL_cleanse(memory, count); }

@@ -1,0 +1,119 @@
+import CryptoPrimitives
+import Values
+
+/// What the user sets, and what is shown to him.
+extension Device {
+  public var publicKey: PublicKey? { identity?.publicKey }
+
+  /// A copy of our private key, for those who may see it.
+  public var privateKey: SecretKey? {
+    identity?.privateKey.copy()
+  }
+
+  /// Sets our key, or takes it away. All sessions end, as they belong to the old one; a peer that has our key goes.
+  public mutating func setPrivateKey(_ key: consuming SecretKey?, at now: Instant) {
+    if let key {
+      let identity = Identity(key)
+      let ours = identity.publicKey
+      checker = CookieChecker(for: ours)
+      self.identity = identity
+      if let id = byKey[ours] { removePeer(id) }
+    } else {
+      identity = nil
+      checker = nil
+    }
+    for id in peerIDs {
+      guard let peer = peers[id] else { continue }
+      forgetKeys(of: peer)
+      peer.lastHandshakeSent = nil
+      agree(with: peer)
+    }
+  }
+
+  private func agree(with peer: Peer) {
+    peer.canAgree = identity.map { X25519.agree($0.privateKey, peer.publicKey, into: peer.staticStatic) } ?? false
+    if !peer.canAgree { peer.staticStatic.wipe() }
+  }
+
+  /// In the order in which they were added.
+  public var peerIDs: [PeerID] { peers.keys.sorted { $0.rawValue < $1.rawValue } }
+
+  public func peer(_ key: PublicKey) -> PeerID? { byKey[key] }
+
+  /// Adds a peer; the one that has the key already, where there is one; `nil` for our own key.
+  @discardableResult
+  public mutating func addPeer(_ key: PublicKey) -> PeerID? {
+    if let id = byKey[key] { return id }
+    guard key != identity?.publicKey else { return nil }
+    let id = nextPeerID()
+    let peer = Peer(id, key)
+    agree(with: peer)
+    peers[id] = peer
+    byKey[key] = id
+    return id
+  }
+
+  public mutating func removePeer(_ id: PeerID) {
+    guard let peer = peers[id] else { return }
+    forgetKeys(of: peer)
+    wakes.remove(peer)
+    peers[id] = nil
+    byKey[peer.publicKey] = nil
+    if !allowedIPs.prefixes(of: id).isEmpty {
+      allowedIPs.removeAll(of: id)
+      events.append(.allowedIPsChanged)
+    }
+    events.append(.removed(id))
+  }
+
+  /// All zeros for none. It counts from the next handshake on; the session goes on.
+  public mutating func setPresharedKey(_ key: borrowing SecretKey, of id: PeerID) {
+    guard let peer = peers[id] else { return }
+    key.withUnsafeBytes { peer.preshared.write($0) }
+  }
+
+  /// A copy of it; all zeros for none.
+  public func presharedKey(of id: PeerID) -> SecretKey? { peers[id]?.preshared.copy() }
+
+  public mutating func setEndpoint(_ endpoint: Endpoint, of id: PeerID) {
+    guard let peer = peers[id], peer.endpoint != endpoint else { return }
+    peer.endpoint = endpoint
+    events.append(.endpoint(id, endpoint, .configured))
+  }
+
+  /// Whole seconds in the protocol's tools; zero for none. Where there was none the first is sent at once.
+  public mutating func setPersistentKeepalive(_ interval: TimeSpan, of id: PeerID, at now: Instant) {
+    guard let peer = peers[id], peer.timers.persistentInterval != interval else { return }
+    let isFirst = peer.timers.persistentInterval == .zero
+    peer.timers.handle(.persistentKeepalive(interval), at: now, using: &random)
+    if isFirst, interval > .zero { perform(.keepalive, peer, at: now) }
+    noteDeadline(of: peer)
+  }
+
+  public mutating func allow(_ prefix: IPPrefix, for id: PeerID) {
+    guard peers[id] != nil else { return }
+    allowedIPs.insert(prefix, for: id)
+    events.append(.allowedIPsChanged)
+  }
+
+  public mutating func disallow(_ prefix: IPPrefix, for id: PeerID) {
+    if allowedIPs.remove(prefix, of: id) { events.append(.allowedIPsChanged) }
+  }
+
+  public mutating func disallowAll(for id: PeerID) {
+    guard !allowedIPs.prefixes(of: id).isEmpty else { return }
+    allowedIPs.removeAll(of: id)
+    events.append(.allowedIPsChanged)
+  }
+
+  public func status(of id: PeerID) -> PeerStatus? {
+    guard let peer = peers[id] else { return nil }
+    return PeerStatus(
+      id: id, publicKey: peer.publicKey, hasPresharedKey: !peer.preshared.isZero, endpoint: peer.endpoint,
+      persistentKeepalive: peer.timers.persistentInterval, lastHandshake: peer.lastHandshake,
+      roundTrip: peer.roundTrip, receivedBytes: peer.receivedBytes, sentBytes: peer.sentBytes)
+  }
+
+  /// The wall clock's time of an instant, for what is shown.
+  public func wallClock(at instant: Instant) -> WallTime { wallTime(at: instant) }
+}
