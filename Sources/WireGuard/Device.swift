@@ -261,11 +261,9 @@ public struct Device: ~Copyable {
     _ datagram: UnsafeRawBufferPointer, mac1Offset: Int, sender: UInt32, from source: Endpoint, at now: Instant
   ) -> Outcome? {
     guard checker?.isMAC1Right(datagram, mac1Offset: mac1Offset) == true else { return .wrongMAC }
-    var hasCookie = false
-    if guardian.isUnderLoad(at: now) {
-      hasCookie = checker?.isMAC2Right(datagram, mac1Offset: mac1Offset, from: source, at: now) == true
-    }
-    switch guardian.judge(from: source, at: now, hasCookie: { hasCookie }) {
+    guard guardian.count(at: now) else { return nil }
+    let hasCookie = checker?.isMAC2Right(datagram, mac1Offset: mac1Offset, from: source, at: now) == true
+    switch guardian.judge(from: source, hasCookie: hasCookie, at: now) {
     case .take: return nil
     case .drop: return .limited
     case .demandCookie:

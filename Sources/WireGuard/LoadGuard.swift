@@ -11,7 +11,7 @@ import Values
 /// The sources' buckets lie in a table that is made once: sets of four, chosen by a keyed hash, in which the one that
 /// was idle longest makes room. So memory is bounded and no stranger chooses whom it pushes out.
 struct LoadGuard: ~Copyable {
-  /// What to do with a handshake message.
+  /// What becomes of a handshake message under load.
   enum Verdict: Equatable { case take, demandCookie, drop }
 
   private let limits: LoadLimits
@@ -47,11 +47,15 @@ struct LoadGuard: ~Copyable {
 
   func isUnderLoad(at now: Instant) -> Bool { loadedUntil.map { now < $0 } ?? false }
 
-  /// Counts a message with a right `mac1`; `hasCookie` is asked only under load.
-  mutating func judge(from source: Endpoint, at now: Instant, hasCookie: () -> Bool) -> Verdict {
+  /// Counts a message with a right `mac1`, and says whether the device is under load now.
+  mutating func count(at now: Instant) -> Bool {
     if !device.take(at: now) { loadedUntil = now + limits.calm }
-    guard isUnderLoad(at: now) else { return .take }
-    if hasCookie() { return takeFromSource(source, at: now) ? .take : .drop }
+    return isUnderLoad(at: now)
+  }
+
+  /// What to do with a message that was counted under load.
+  mutating func judge(from source: Endpoint, hasCookie: Bool, at now: Instant) -> Verdict {
+    if hasCookie { return takeFromSource(source, at: now) ? .take : .drop }
     return cookies.take(at: now) ? .demandCookie : .drop
   }
 
