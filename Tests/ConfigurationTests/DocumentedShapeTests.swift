@@ -124,6 +124,63 @@ import Values
     #expect(check(path).first(.missingKey)?.primary?.text.contains("`wss`") == true)
   }
 
+  /// `gost … -O yaml` copies the keys of an argument to every `metadata` there is, and leaves those that it has used.
+  @Test("What GOST exports is accepted, with the keys that it copies")
+  func exports() {
+    let node = """
+      services:
+      - name: service-0
+        addr: 127.0.0.1:8080
+        handler: {type: http, chain: chain-0, metadata: {ignoreChain: "false", proxyProtocol: ""}}
+        listener: {type: tcp, metadata: {ignoreChain: "false", proxyProtocol: ""}}
+        metadata: {ignoreChain: "false", proxyProtocol: ""}
+      chains:
+      - name: chain-0
+        hops:
+        - name: hop-0
+          nodes:
+          - name: node-0
+            addr: h.example.com:8443
+            connector: {type: socks5, auth: {username: u, password: long-enough}, metadata: {notls: "true", path: /x}}
+            dialer: {type: wss, tls: {secure: true, serverName: h.example.com}, metadata: {notls: "true", path: /x}}
+            metadata: {notls: "true", path: /x}
+          metadata: {notls: "true", path: /x, auth: dTpw, secure: "true", serverName: h.example.com}
+
+      """
+    let report = check(node)
+    #expect(report.exitCode == 0 && report.codes.allSatisfy { $0 == .keyWithoutEffect }, "\(report.rendered)")
+    // Not what stands in one place only, or is unknown everywhere.
+    #expect(check(node.with("path: /x, auth", "paht: /x, auth")).codes.contains(.unknownKey))
+    #expect(check(node.with("notls:", "nottls:")).exitCode == 1)
+    let service = """
+      services:
+      - name: service-0
+        addr: 127.0.0.1:8080
+        bypass: bypass-0
+        handler: {type: http}
+        listener: {type: tcp, metadata: {bypass: 10.0.0.0/8}}
+        metadata: {bypass: 10.0.0.0/8}
+      bypasses:
+      - {name: bypass-0, matchers: [10.0.0.0/8]}
+
+      """
+    let used = check(service)
+    #expect(used.exitCode == 3 && used.codes.contains(.keyNotYet), "\(used.rendered)")
+    #expect(check(service.with("    metadata: {bypass: 10.0.0.0/8}\n", "")).exitCode == 3)
+    #expect(check(service.with("  metadata: {bypass: 10.0.0.0/8}\n", "")).exitCode == 1, "one place is a mistake")
+    let later = """
+      services:
+      - name: service-0
+        addr: 127.0.0.1:8080
+        handler: {type: http, metadata: {kcp.mtu: "1350"}}
+        listener: {type: kcp, metadata: {kcp.mtu: "1350"}}
+        metadata: {kcp.mtu: "1350"}
+
+      """
+    #expect(check(later).codes == [.partNotYet], "\(check(later).rendered)")
+    #expect(check(later.with("http, metadata: {kcp.mtu", "http, metadata: {kpc.mtu")).exitCode == 1)
+  }
+
   @Test("One thing that is missing is told once, and its other places are shown")
   func once() throws {
     let services = (1...8).map { number in

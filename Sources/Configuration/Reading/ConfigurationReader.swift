@@ -90,7 +90,7 @@ struct ConfigurationReader {
       auth: credentials(object?.value("auth")), tls: tls(object?.value("tls")),
       retries: object?.int("retries", 0...1000)?.value ?? 0,
       metadata: partMetadata(
-        object, type, Array(neighbours.dropFirst()), siblings: [sibling]),
+        object, type, Array(neighbours.dropFirst()), siblings: [sibling, Sibling(ofService: service)]),
       span: node?.span ?? startOf(service))
   }
 
@@ -103,7 +103,7 @@ struct ConfigurationReader {
       type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
       tls: tls(object?.value("tls")),
       metadata: partMetadata(
-        object, type, Array(neighbours.dropFirst()), siblings: [sibling]),
+        object, type, Array(neighbours.dropFirst()), siblings: [sibling, Sibling(ofService: service)]),
       span: node?.span ?? startOf(service))
   }
 
@@ -176,8 +176,10 @@ struct ConfigurationReader {
   private func hop(_ node: YAMLNode, inChain: Bool) -> HopConfiguration? {
     guard let object = read(node, Grammar.hop, hopNeighbours) else { return nil }
     let metadata = self.metadata(
-      object.value("metadata"), PartCatalog.hopKeys, in: "a hop's metadata",
-      [Neighbour("nodes[].metadata", PartCatalog.nodeKeys), Neighbour("hop", Grammar.hop)])
+      object.value("metadata"), PartCatalog.hopKeys, in: Self.hopMetadata,
+      [Neighbour("nodes[].metadata", PartCatalog.nodeKeys), Neighbour("hop", Grammar.hop)],
+      // GOST's export copies the keys of its nodes here as well, which are alike in all of them.
+      siblings: node["nodes"]?.sequence?.first.map { [Sibling(of: $0, .connector), Sibling(of: $0, .dialer)] } ?? [])
     let old = sockets(object)
     let interface = located(metadata, "interface") ?? old.interface
     let mark = self.mark(metadata) ?? old.mark
@@ -373,6 +375,8 @@ struct ConfigurationReader {
 
   // MARK: Metadata
 
+  private static let hopMetadata = "a hop's metadata"
+
   /// Metadata beside the one that is read, in which the same keys may stand.
   private struct Sibling {
     let node: YAMLNode?
@@ -381,6 +385,22 @@ struct ConfigurationReader {
     let isOpen: Bool
     /// Whether it stands under a misspelt key, and cannot be seen.
     let isHidden: Bool
+
+    /// The metadata of a node's part.
+    init(of node: YAMLNode, _ kind: PartKind) {
+      let part = node[kind.rawValue]
+      let name = part?["type"]?.scalar?.text ?? Grammar.defaultType(kind)
+      self.init(
+        part, kind, PartType(name: Located(name, at: node.span), descriptor: PartCatalog.find(kind, name)))
+    }
+
+    /// A service's own metadata, for its parts.
+    init(ofService node: YAMLNode) {
+      self.node = node["metadata"]
+      keys = PartCatalog.serviceKeys
+      isOpen = false
+      isHidden = false
+    }
 
     /// `part`: the part that has the metadata.
     init(_ part: YAMLNode?, _ kind: PartKind, _ type: PartType) {
@@ -392,6 +412,15 @@ struct ConfigurationReader {
         ? type.descriptor == nil
         : part?["metadata"] == nil && misspells(part?.mapping, "metadata", Grammar.shape(kind, nil))
     }
+  }
+
+  /// What GOST took from an argument and its export leaves in `metadata` as well, where nothing reads it.
+  private func copied(_ entry: YAMLEntry, in title: String) -> Diagnostic {
+    Diagnostic(
+      .keyWithoutEffect, "`\(printable(entry.name))` has no effect in \(title)", .warning,
+      at: .init(entry.key.span, "has no effect here"),
+      notes: ["GOST's export copies keys of the command line here, and writes what they mean elsewhere"],
+      help: ["remove it here"])
   }
 
   private func partMetadata(
@@ -465,10 +494,17 @@ struct ConfigurationReader {
   private func stray(
     _ entry: YAMLEntry, _ keys: [MetadataKey], in title: String, _ neighbours: [Neighbour], _ siblings: [Sibling]
   ) -> Diagnostic? {
+    // An export writes what was left empty as well.
+    if entry.value.isEmpty, (neighbours.contains { $0.has(entry.name) }) { return nil }
+    if title == Self.hopMetadata, Grammar.consumedNodeArguments.contains(entry.name.lowercased()) {
+      return copied(entry, in: title)
+    }
     for sibling in siblings {
       // What is said of the other place is enough.
       let twin = sibling.node?.entry(entry.name)
-      if sibling.isHidden || sibling.isOpen && twin.map({ sameValue($0.value, entry.value) }) == true { return nil }
+      let isTwin = twin.map { sameValue($0.value, entry.value) } == true
+      if sibling.isHidden || sibling.isOpen && isTwin { return nil }
+      if isTwin, Grammar.consumedArguments.contains(entry.name.lowercased()) { return copied(entry, in: title) }
       guard let key = sibling.keys.first(where: { $0.answers(to: entry.name) }),
         let twin = sibling.node?.mapping?.first(where: { key.answers(to: $0.name) }), sameValue(twin.value, entry.value)
       else { continue }

@@ -174,6 +174,19 @@ enum Grammar {
     }
   }
 
+  /// Keys of `-F`, in lower case, that GOST turns into `auth` and `tls` and leaves in the hop's `metadata`.
+  static let consumedNodeArguments: Set<String> = [
+    "auth", "cert", "certfile", "tls.certfile", "key", "keyfile", "tls.keyfile", "ca", "cafile", "tls.cafile",
+    "secure", "tls.secure", "servername", "tls.servername",
+  ]
+
+  /// Keys of `-L`, in lower case, that GOST turns into something else and leaves in `metadata`.
+  static let consumedArguments = consumedNodeArguments.union([
+    "admission", "bypass", "resolver", "prefer", "hosts", "limiter.in", "limiter.out", "limiter.conn.in",
+    "limiter.conn.out", "climiter", "rlimiter", "quota", "quotas", "retries", "strategy", "maxfails", "max_fails",
+    "failtimeout", "fail_timeout", "dns", "interface", "so_mark", "proxyprotocol", "netns", "netns.out",
+  ])
+
   /// What a key names or defines, for keys that stand for one thing in several places: `bypass`, `bypasses` and the
   /// top-level list of them.
   static func concept(of key: String) -> String? {
