@@ -38,11 +38,11 @@ public enum ConfigurationLoader {
       ConfigurationReader(report: report, isJSON: isJSON(source)).read(piece?.root ?? root, into: &configuration)
     }
     if !arguments.isEmpty {
-      if let root = arguments.expand(into: &map, report) {
+      let expansion = arguments.expand(into: &map, report)
+      if let root = expansion.root {
         ConfigurationReader(report: report, isJSON: false).read(root, into: &configuration)
-      } else {
-        readable = false
       }
+      if expansion.root == nil || !expansion.hasWholeChain { readable = false }
     }
     if readable, !fragment, configuration.services.isEmpty,
       !report.diagnostics.contains(where: { $0.severity == .error })

@@ -225,6 +225,20 @@ import Values
       codes("http+tls://127.0.0.1:8443?rejectUnknownSNI=true&serverNames=example.com") == [.keyNotYet, .keyNotYet])
   }
 
+  @Test("What is wrong with several arguments is told at once")
+  func severalArguments() {
+    let report = Checker.check(
+      [],
+      arguments: CommandLineArguments(
+        services: ["rely://:1", "http://:99999", "http://127.0.0.1:8080?udpp=true"],
+        nodes: ["relay+tls://h.example.com:1?foo=1"]))
+    #expect(report.codes == [.unknownKey, .unknownPart, .badAddress, .unknownKey], "\(report.rendered)")
+    // Without the chain nothing is said of what goes through it.
+    let chain = Checker.check(
+      [], arguments: CommandLineArguments(services: ["tcp://:80?foo=1"], nodes: ["rely+tls://h.example.com:1"]))
+    #expect(chain.codes == [.unknownPart, .unknownKey] && chain.exitCode == 1, "\(chain.rendered)")
+  }
+
   private func proxy(name: String = "p", port: Int = 8080, chain: String? = nil) -> String {
     """
     services:

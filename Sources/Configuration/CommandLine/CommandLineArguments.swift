@@ -22,30 +22,33 @@ public struct CommandLineArguments: Sendable {
 
   public var isEmpty: Bool { services.isEmpty && nodes.isEmpty }
 
-  /// The tree, with the arguments added to the map. `nil` when an argument could not be read, after a report.
-  func expand(into map: inout SourceMap, _ report: Report) -> YAMLNode? {
+  /// What could be read of the arguments, which are added to the map; what could not has been reported. `nil` for
+  /// nothing at all.
+  struct Expansion {
+    let root: YAMLNode?
+    /// Whether the chain is whole, so that services can be judged which go through it.
+    let hasWholeChain: Bool
+  }
+
+  func expand(into map: inout SourceMap, _ report: Report) -> Expansion {
     var objects = SharedObjects()
-    var isComplete = true
     var hops: [YAMLNode] = []
     for (index, node) in nodes.enumerated() {
       let argument = Self.add(node, "-F #\(index + 1)", &map)
       if let hop = NodeExpansion(argument: argument, report: report, index: index).expand(&objects) {
         hops.append(hop)
-      } else {
-        isComplete = false
       }
     }
     var expanded: [YAMLNode] = []
     var count = 0
     for (index, service) in services.enumerated() {
       let argument = Self.add(service, "-L #\(index + 1)", &map)
-      let made = ServiceExpansion(
+      expanded += ServiceExpansion(
         argument: argument, report: report, chain: nodes.isEmpty ? nil : "chain-0", worker: worker
       ).expand(&objects, index: &count)
-      if made.isEmpty { isComplete = false }
-      expanded += made
     }
-    guard isComplete, let first = expanded.first ?? hops.first else { return nil }
+    let hasWholeChain = hops.count == nodes.count
+    guard let first = expanded.first ?? hops.first else { return Expansion(root: nil, hasWholeChain: hasWholeChain) }
     var root = Tree(at: first.span)
     root.set("services", list: expanded)
     if let hop = hops.first {
@@ -55,7 +58,7 @@ public struct CommandLineArguments: Sendable {
       root.set("chains", list: [chain.node])
     }
     for list in objects.lists { root.set(list.name, list: list.items, key: list.key) }
-    return root.node
+    return Expansion(root: root.node, hasWholeChain: hasWholeChain)
   }
 
   private static func add(_ text: String, _ name: String, _ map: inout SourceMap) -> ArgumentText {

@@ -19,7 +19,7 @@ public enum ConfigurationText {
       diagnostics.forEach(report.add)
       merge(root?.mapping ?? [], into: &merged)
     }
-    if !arguments.isEmpty { merge(arguments.expand(into: &map, report)?.mapping ?? [], into: &merged) }
+    if !arguments.isEmpty { merge(arguments.expand(into: &map, report).root?.mapping ?? [], into: &merged) }
     report.sources = map
     let findings = report.findings
     let isGood = !findings.contains { $0.severity == .error }

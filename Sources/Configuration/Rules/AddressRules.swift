@@ -47,7 +47,8 @@ struct AddressRules {
 
   private func noPort(_ service: ServiceConfiguration, _ listener: PartDescriptor, at span: SourceSpan) {
     let tun = service.isTun
-    if tun, ["addr", "forwarder", "nodes"].contains(where: { report.mends($0, inside: service.span) }) { return }
+    let keys = ["addr"] + (tun ? ["forwarder", "nodes"] : [])
+    if keys.contains(where: { report.mends($0, inside: service.span) }) { return }
     report.add(
       Diagnostic(
         .missingPort,
