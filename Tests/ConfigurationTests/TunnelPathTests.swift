@@ -177,6 +177,30 @@ import Values
     #expect(check(on, with: server).diagnostics.isEmpty)
   }
 
+  @Test("Two ends whose TLS does not agree, or one of which sends a header that the other does not expect")
+  func handshakes() {
+    let client = tunClient(target: "192.0.2.9:8421")
+    func tls(_ lines: String) -> String { client.with("type: tls\n", "type: tls\n        tls: {\(lines)}\n") }
+    func server(_ lines: String) -> String { relayServer() + "    tls: {certFile: c.pem, keyFile: k.pem, \(lines)}\n" }
+    #expect(check(client, with: server("caFile: a.pem")).codes == [.peerTLS])
+    #expect(check(tls("certFile: a.pem, keyFile: b.pem"), with: server("caFile: a.pem")).diagnostics.isEmpty)
+    let old = server("options: {maxVersion: VersionTLS12}")
+    #expect(check(tls("options: {minVersion: versiontls13}"), with: old).codes == [.peerTLS])
+    #expect(check(tls("options: {minVersion: VersionTLS12}"), with: old).diagnostics.isEmpty)
+
+    let quic = client.with("type: tls", "type: quic")
+    let taken = relayServer(listener: "quic") + "    tls: {options: {alpn: [own]}}\n"
+    #expect(check(quic, with: taken).codes == [.peerTLS], "\(check(quic, with: taken).rendered)")
+    #expect(check(quic, with: relayServer(listener: "quic")).diagnostics.isEmpty)
+    let own = quic.with("type: quic\n", "type: quic\n        tls: {options: {alpn: [own, h3]}}\n")
+    #expect(
+      check(own, with: taken).diagnostics.isEmpty && check(own, with: relayServer(listener: "quic")).codes.isEmpty)
+
+    let header = client.with("      connector:", "      metadata: {proxyProtocol: 1}\n      connector:")
+    #expect(check(header, with: relayServer()).codes == [.peerProxyHeader])
+    #expect(check(header, with: relayServer() + "  metadata: {proxyProtocol: 1}\n").diagnostics.isEmpty)
+  }
+
   @Test("A client whose network is without the server's address needs a route to it")
   func smallNetwork() {
     let server = tunServer("10.0.0.1/16") + relayServer(listener: "tls").with("services:\n", "")

@@ -94,6 +94,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case peerServesNoUDP = "CV0613"
   case peerHasNoTarget = "CV0614"
   case peerHasOwnTarget = "CV0615"
+  case peerTLS = "CV0616"
+  case peerProxyHeader = "CV0617"
 
   // Security.
   case autherWithoutUsers = "CV0701"

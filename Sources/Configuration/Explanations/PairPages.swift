@@ -72,6 +72,30 @@ extension Explanations {
       wrong: .init(client(ExampleFile.chain(), target: "10.0.0.1:8422"), with: server),
       right: .init(client(ExampleFile.chain()), with: server)),
     Explanation(
+      .peerTLS, "two ends whose TLS does not agree",
+      [
+        "The server asks its clients for a certificate (its `tls` has a `caFile` beside `certFile` and `keyFile`), and the client has none; or the TLS versions that the two allow have none in common; or, over QUIC, the protocols in `alpn`. The handshake fails each time, and each end logs an alert of the other."
+      ],
+      wrong: .init(
+        client(ExampleFile.chain()),
+        with: server.replacing(
+          "type: tls", "type: tls\n    tls:\n      certFile: s.pem\n      keyFile: s.key\n      caFile: clients.pem")),
+      right: .init(
+        client(ExampleFile.chain(dialerLines: ["tls:", "  certFile: c.pem", "  keyFile: c.key"])),
+        with: server.replacing(
+          "type: tls", "type: tls\n    tls:\n      certFile: s.pem\n      keyFile: s.key\n      caFile: clients.pem"))),
+    Explanation(
+      .peerProxyHeader, "a PROXY header that nobody expects",
+      [
+        "With `proxyProtocol` a node is sent a line that says where the connection comes from, before everything else. The service at the other end has to expect it (`proxyProtocol` in its own `metadata`); one that does not takes it for the beginning of its own protocol, and every connection fails."
+      ],
+      wrong: .init(
+        client(
+          ExampleFile.chain().map { $0 == "      connector:" ? "      metadata:\n        proxyProtocol: 1\n" + $0 : $0 }
+        ),
+        with: server),
+      right: .init(client(ExampleFile.chain()), with: server)),
+    Explanation(
       .nodelayOnOneSide, "`nodelay` on at one side only",
       [
         "With `nodelay` GOST's client waits for an answer that GOST's server, without `nodelay`, sends only with the first data: both wait for ever. The other way round GOST's client keeps its request until it has something to send, so that a server which speaks first, such as SSH, never begins. Culvert asks and answers at once and never waits; the warning is for the day when one end is GOST."

@@ -108,6 +108,7 @@ struct PairRules {
     if let first = matches.first {
       path(node, first)
       session(node, first)
+      handshake(node, first)
     }
     guard let connector = node.connector.descriptor, connector.speaks != [.raw], !connector.speaks.isEmpty else {
       return

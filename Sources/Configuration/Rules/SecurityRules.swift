@@ -158,7 +158,7 @@ struct SecurityRules {
           at: .init(protocolName.span, "has no effect"),
           notes: ["GOST's listener takes `h3` and `quic/v1`, whatever is written"], help: ["remove it"]))
     }
-    if isQUIC, let high = tls.maxVersion, versionNumber(high.value).map({ $0 < 3 }) == true {
+    if isQUIC, let high = tls.maxVersion, TLSVersions.number(of: high.value).map({ $0 < 3 }) == true {
       report.add(
         Diagnostic(
           .tlsVersions, "QUIC needs TLS 1.3", at: .init(high.span, "too old"),
@@ -166,13 +166,6 @@ struct SecurityRules {
         ))
     }
   }
-
-  /// 0 to 3 for TLS 1.0 to 1.3; GOST does not look at the case.
-  private func versionNumber(_ text: String) -> Int? {
-    Self.versions.firstIndex { $0.lowercased() == text.lowercased() }
-  }
-
-  private static let versions = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"]
 
   private func certificate(_ tls: TLSConfiguration, isServer: Bool) {
     if let only = tls.certFile ?? tls.keyFile, (tls.certFile == nil) != (tls.keyFile == nil) {
@@ -196,8 +189,8 @@ struct SecurityRules {
           .serverCAWithoutCertificate, "clients are not verified: `caFile` needs `certFile` and `keyFile` beside it",
           at: .init(ca.span, "GOST ignores it alone")))
     }
-    let versions = Self.versions
-    if let low = tls.minVersion, let number = versionNumber(low.value), number < 2 {
+    let versions = TLSVersions.names
+    if let low = tls.minVersion, let number = TLSVersions.number(of: low.value), number < 2 {
       report.add(
         Diagnostic(
           .tlsVersions, "TLS 1.0 and 1.1 are not spoken: 1.2 is the oldest", .warning,
@@ -205,14 +198,14 @@ struct SecurityRules {
           notes: ["both are deprecated by RFC 8996"],
           fix: .replace(low.span, with: versions[2], "write `\(versions[2])`")))
     }
-    if let high = tls.maxVersion, let number = versionNumber(high.value), number < 2 {
+    if let high = tls.maxVersion, let number = TLSVersions.number(of: high.value), number < 2 {
       report.add(
         Diagnostic(
           .tlsVersions, "TLS 1.0 and 1.1 are not spoken: 1.2 is the oldest", at: .init(high.span, "too old"),
           notes: ["both are deprecated by RFC 8996"]))
     }
     for version in [tls.minVersion, tls.maxVersion].compactMap({ $0 })
-    where !version.value.isEmpty && versionNumber(version.value) == nil {
+    where !version.value.isEmpty && TLSVersions.number(of: version.value) == nil {
       let digit = version.value.last.map { "VersionTLS1\($0)" }
       let near = versions.first { $0 == digit } ?? NearNames.best(for: version.value, among: versions)
       report.add(
@@ -222,8 +215,8 @@ struct SecurityRules {
           help: near == nil ? ["the versions are \(quotedList(versions))"] : [],
           fix: near.map { .replace(version.span, with: $0, "write `\($0)`") }))
     }
-    if let low = tls.minVersion, let high = tls.maxVersion, let from = versionNumber(low.value),
-      let to = versionNumber(high.value), from > to
+    if let low = tls.minVersion, let high = tls.maxVersion, let from = TLSVersions.number(of: low.value),
+      let to = TLSVersions.number(of: high.value), from > to
     {
       report.add(
         Diagnostic(
