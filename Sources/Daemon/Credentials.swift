@@ -43,18 +43,19 @@ enum CredentialLoading {
   static func files(of own: TLSConfiguration?, fallback: TLSConfiguration?) -> [String] {
     let block = own?.certificate == nil ? fallback : own
     if block?.certificate != nil { return block?.files ?? [] }
-    return standardPlaces.flatMap { [$0.0, $0.1] }
+    return standardPlaces.flatMap { [$0.certificate, $0.key] }
   }
 
-  private static var standardPlaces: [(certificate: String, key: String)] {
-    var places = [("cert.pem", "key.pem")]
+  /// Where GOST looks for a certificate and its key when a file names none, first things first.
+  static var standardPlaces: [(certificate: String, key: String)] {
+    var places = [(certificate: "cert.pem", key: "key.pem")]
     if let home = getenv("HOME").map({ String(cString: $0) }), !home.isEmpty {
       places.append(("\(home)/.gost/auto-ca-cert.pem", "\(home)/.gost/auto-ca-key.pem"))
     }
     return places
   }
 
-  /// A certificate from one of the places that GOST looks at; one that cannot be used is passed by, as GOST does.
+  /// A certificate from one of these places; one that cannot be used is passed by, as GOST does.
   private static func standard(_ options: TLSOptions, _ log: Log) -> TLSCredentials? {
     for (certificate, key) in standardPlaces where access(certificate, F_OK) == 0 {
       do {

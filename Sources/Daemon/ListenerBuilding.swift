@@ -104,7 +104,7 @@ struct ListenerBuilding {
     if let timeout = metadata.duration("handshakeTimeout") { settings.handshakeTimeout = timeout }
     if let idle = metadata.duration("maxIdleTimeout") { settings.idleTimeout = idle }
     if let streams = metadata.int("maxStreams"), streams > 0 { settings.maximumStreams = streams }
-    if isEcho { settings.maximumPacket = QUICDefaults.maximumPacketInICMP }
+    if let packets = service.listener.descriptor?.overhead.packets { settings.maximumPacket = packets.largest }
     return (credentials, settings)
   }
 }

@@ -15,9 +15,11 @@ enum ResetSecret {
   }
   private static let size = 32
 
+  static var path: String { "\(directory)/quic-reset.key" }
+
   static func load(log: Log) -> [UInt8] {
     let directory = directory
-    let path = "\(directory)/quic-reset.key"
+    let path = path
     if let bytes = try? FileReading.read(path), bytes.count == size { return bytes }
     var generator = SystemRandomNumberGenerator()
     let fresh = (0..<size).map { _ in UInt8.random(in: 0...255, using: &generator) }

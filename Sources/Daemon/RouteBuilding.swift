@@ -26,8 +26,8 @@ struct RouteBuilding {
     for service: ServiceConfiguration, chain: Located<String>?, policy: EgressPolicy, guardian: (any DialGuardian)?
   ) throws(StartReason) -> Built {
     let used = service.ignoresChains ? nil : chain.flatMap { configuration.chain(named: $0.value) }
-    let first = used.flatMap { configuration.hops(of: $0).first }
-    let options = leaving(service, by: first)
+    let leaving = configuration.leaving(service, by: used)
+    let options = SocketOptions(interface: leaving.interface?.value, mark: leaving.mark?.value ?? 0)
     let direct = DirectWay(
       loop: context.loop, arena: context.arena, options: options, policy: policy,
       guardian: guardian, timeout: service.metadata.duration("dialTimeout") ?? DirectWay.defaultTimeout)
@@ -35,7 +35,7 @@ struct RouteBuilding {
     guard let found = configuration.chain(named: name) else { throw StartReason("there is no chain named \(name)") }
     var hops: [ChainWay.Hop] = []
     for (number, hop) in configuration.hops(of: found).enumerated() {
-      hops.append(try build(hop, isFirst: number == 0, service, options, guardian))
+      hops.append(try build(hop, isFirst: number == 0, service, leaving, guardian))
     }
     guard !hops.isEmpty else { throw StartReason("the chain \(name) has no hops") }
     let way = ChainWay(
@@ -44,18 +44,8 @@ struct RouteBuilding {
     return Built(way: way, nodeName: way.nodeName)
   }
 
-  /// How a service's connections leave this host: as a chain's first hop says where that is a `direct` node, which GOST
-  /// users write to choose an interface, else as the service says.
-  private func leaving(_ service: ServiceConfiguration, by first: HopConfiguration?) -> SocketOptions {
-    var options = socketOptions(of: service, bufferSize: 0)
-    guard let first, first.nodes.count == 1, let node = first.nodes.first, node.isDirect else { return options }
-    if let interface = node.interface?.value ?? first.metadata.string("interface") { options.interface = interface }
-    if let mark = node.mark?.value { options.mark = mark }
-    return options
-  }
-
   private func build(
-    _ hop: HopConfiguration, isFirst: Bool, _ service: ServiceConfiguration, _ leaving: SocketOptions,
+    _ hop: HopConfiguration, isFirst: Bool, _ service: ServiceConfiguration, _ leaving: Leaving,
     _ guardian: (any DialGuardian)?
   ) throws(StartReason) -> ChainWay.Hop {
     var nodes: [ChainWay.Node] = []
@@ -67,7 +57,7 @@ struct RouteBuilding {
 
   private func build(
     _ node: NodeConfiguration, _ hop: HopConfiguration, isFirst: Bool, _ service: ServiceConfiguration,
-    _ leaving: SocketOptions, _ guardian: (any DialGuardian)?
+    _ leaving: Leaving, _ guardian: (any DialGuardian)?
   ) throws(StartReason) -> ChainWay.Node {
     let name = node.name.value
     if node.isDirect {
@@ -76,12 +66,11 @@ struct RouteBuilding {
     guard let address = node.address else {
       throw StartReason("node \(name): bad address \(node.addr.value)")
     }
-    let interface = node.interface?.value ?? hop.metadata.string("interface") ?? leaving.interface
-    let mark = node.mark?.value ?? hop.metadata.int("so_mark").map { UInt32(clamping: $0) } ?? leaving.mark
+    let own = leaving.to(node)
     let target = NodeTarget(
       name: name, address: address, family: node.dialer.descriptor?.family,
       options: SocketOptions(
-        interface: interface, mark: mark, keepalive: tcpKeepalive(node.dialer.metadata)),
+        interface: own.interface?.value, mark: own.mark?.value ?? 0, keepalive: tcpKeepalive(node.dialer.metadata)),
       guardian: isFirst ? guardian : nil)
     // A handshake that may take longer than an attempt makes the attempt longer.
     let handshakeTimeout = node.dialer.metadata.duration("handshakeTimeout")
@@ -113,7 +102,7 @@ struct RouteBuilding {
       return QUICDialer(
         loop: context.loop, arena: context.arena, sendBuffer: context.sendBuffer, log: log,
         target: target, carrier: carrier, credentials: try CredentialLoading.client(node.dialer.tls),
-        serverName: serverName(node, address), settings: quicSettings(node.dialer, isICMP: type != "quic"),
+        serverName: serverName(node, address), settings: quicSettings(node.dialer),
         timeout: timeout)
     default: throw StartReason("node \(node.name.value): the dialer \(type) is not supported yet")
     }
@@ -187,7 +176,7 @@ struct RouteBuilding {
     return host.isEmpty ? nil : host
   }
 
-  private func quicSettings(_ dialer: DialerConfiguration, isICMP: Bool) -> QUICSettings {
+  private func quicSettings(_ dialer: DialerConfiguration) -> QUICSettings {
     var settings = QUICSettings.dialer
     settings.applicationProtocols =
       dialer.tls.flatMap { $0.alpn.isEmpty ? nil : $0.alpn.map(\.value) } ?? QUICDefaults.applicationProtocols
@@ -197,7 +186,7 @@ struct RouteBuilding {
     if let timeout = metadata.duration("handshakeTimeout") { settings.handshakeTimeout = timeout }
     if let idle = metadata.duration("maxIdleTimeout") { settings.idleTimeout = idle }
     if let streams = metadata.int("maxStreams"), streams > 0 { settings.maximumStreams = streams }
-    if isICMP { settings.maximumPacket = QUICDefaults.maximumPacketInICMP }
+    if let packets = dialer.descriptor?.overhead.packets { settings.maximumPacket = packets.largest }
     return settings
   }
 }
@@ -206,17 +195,10 @@ struct RouteBuilding {
 enum QUICDefaults {
   /// Culvert's own first, then GOST's.
   static let applicationProtocols = [LinkMessage.applicationProtocol, "h3", "quic/v1"]
-  /// An Ethernet link's 1,500 bytes less the IPv6 header (40), the ICMP header (8) and the envelope (10).
-  static let maximumPacketInICMP = 1442
   /// GOST's default for both sides.
   static let keepAlive = TimeSpan.seconds(10)
   /// Bytes: what arrives at 5 Gb/s while the loop is busy elsewhere for 6 ms.
   static let socketBuffer = 4 << 20
-}
-
-/// The sockets' options that a service asks for.
-func socketOptions(of service: ServiceConfiguration, bufferSize: Int) -> SocketOptions {
-  SocketOptions(interface: service.interface?.value, mark: service.mark?.value ?? 0, bufferSize: bufferSize)
 }
 
 /// TCP keepalive as GOST has it: on unless `keepalive` is false, each number by its own key.

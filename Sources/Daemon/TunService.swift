@@ -1,6 +1,7 @@
 import Configuration
 import LinuxIO
 import LinuxNet
+import PartDescriptors
 import Parts
 import TunProtocol
 import Values
@@ -34,9 +35,6 @@ final class TunService: RunningService, DialGuardian {
   private var isStopped = false
   private var hasRunHooks = false
 
-  /// GOST's default: it fits UDP over an Ethernet link.
-  private static let defaultMTU = 1420
-
   init(
     _ configuration: ServiceConfiguration, of whole: Configuration, context: ServiceContext
   ) throws(StartFailure) {
@@ -66,7 +64,7 @@ final class TunService: RunningService, DialGuardian {
     let device: TunDevice
     do throws(TunError) {
       device = try TunDevice(
-        name: listener.string("name"), mtu: listener.int("mtu") ?? Self.defaultMTU, addresses: prefixes)
+        name: listener.string("name"), mtu: listener.int("mtu") ?? PacketSizes.defaultMTU, addresses: prefixes)
     } catch {
       throw StartReason("\(error)")
     }
@@ -83,7 +81,7 @@ final class TunService: RunningService, DialGuardian {
       [
         "interface": device.name, "addresses": prefixes.map(\.description).joined(separator: ","), "mtu": device.mtu,
       ])
-    let routes = configuredRoutes(listener)
+    let routes = configuration.tunRoutes.map { (destination: $0.destination, gateway: $0.gateway) }
     routePrefixes = routes.map(\.destination)
     if let forwarder = configuration.forwarder, let target = forwarder.nodes.first?.address {
       try startClient(target, prefixes, whole, port)
@@ -108,16 +106,6 @@ final class TunService: RunningService, DialGuardian {
       log.info(
         "name servers are set", ["interface": device.name, "servers": words.dropFirst(3).joined(separator: ",")])
     }
-  }
-
-  /// `route` by `gw`, and `routes` each by its own gateway or `gw`.
-  private func configuredRoutes(_ listener: Metadata) -> [(destination: IPPrefix, gateway: IPAddress?)] {
-    let gateway = listener.address("gw")
-    func via(_ prefix: IPPrefix, _ own: IPAddress?) -> IPAddress? {
-      own ?? (gateway?.family == prefix.family ? gateway : nil)
-    }
-    return listener.prefixes("route").map { ($0, via($0, nil)) }
-      + listener.routes("routes").map { ($0.destination, via($0.destination, $0.gateway)) }
   }
 
   private func addRoutes(

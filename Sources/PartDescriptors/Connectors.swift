@@ -7,7 +7,8 @@ extension PartCatalog {
         MetadataKey("nodelay", .bool, .available, "send the request at once (Culvert always does)"),
         MetadataKey("connectTimeout", .duration, .available, "time for the node's answer"),
       ] + muxKeys,
-      speaks: [.relay], authentication: .credentials, overhead: Overhead(bytes: 2), abilities: [.datagrams, .bind]),
+      speaks: [.relay], authentication: .credentials, overhead: Overhead(bytes: PacketSizes.streamFrame),
+      abilities: [.datagrams, .bind]),
     PartDescriptor(
       .connector, ["forward"], .available, "nothing: the node decides where the bytes go", speaks: [.raw]),
     PartDescriptor(

@@ -11,14 +11,14 @@ extension PartCatalog {
     PartDescriptor(
       .dialer, ["quic"], .available, "QUIC, one stream for each connection",
       keys: quicKeys + [maxStreamsKey] + quicOnlyKeys,
-      transport: "quic", overhead: Overhead(bytes: 37), encrypts: true),
+      transport: "quic", overhead: quicOverhead, encrypts: true),
     PartDescriptor(
       .dialer, ["icmp"], .available, "QUIC inside ICMP echo, IPv4", keys: quicKeys + [maxStreamsKey],
-      transport: "icmp", family: .ipv4, overhead: Overhead(bytes: 55, datagramLimit: 1318),
+      transport: "icmp", family: .ipv4, overhead: echoOverhead,
       portMeaning: .echoIdentifier, encrypts: true),
     PartDescriptor(
       .dialer, ["icmp6"], .available, "QUIC inside ICMPv6 echo", keys: quicKeys + [maxStreamsKey],
-      transport: "icmp6", family: .ipv6, overhead: Overhead(bytes: 55, datagramLimit: 1338),
+      transport: "icmp6", family: .ipv6, overhead: echoOverhead,
       portMeaning: .echoIdentifier, encrypts: true),
     PartDescriptor(
       .dialer, ["ws"], .available, "WebSocket", keys: webSocketDialerKeys, transport: "ws",
@@ -64,6 +64,10 @@ extension PartCatalog {
     later(["unix"], "a UNIX socket", transport: "unix"),
     later(["serial"], "a serial port", transport: "serial"),
   ]
+
+  static let quicOverhead = Overhead(bytes: PacketCarrier.frame, packets: .udp)
+  /// The envelope's ten bytes as well.
+  static let echoOverhead = Overhead(bytes: PacketCarrier.frame + 10, packets: .echo)
 
   private static let handshakeTimeoutKey = MetadataKey(
     "handshakeTimeout", .duration, .available, "time for the handshake")

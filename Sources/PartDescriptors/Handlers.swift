@@ -18,7 +18,8 @@ extension PartCatalog {
         MetadataKey("nodelay", .bool, .available, "answer at once (Culvert always does)"), udpBufferKey,
         MetadataKey("enableStats", .anything, .withoutEffect("it is a key of the service's own metadata")),
       ] + choiceKeys + muxKeys + observationKeys + sniffingKeys,
-      speaks: [.relay], authentication: .credentials, overhead: Overhead(bytes: 2), abilities: [.proxies, .forwards]),
+      speaks: [.relay], authentication: .credentials, overhead: Overhead(bytes: PacketSizes.streamFrame),
+      abilities: [.proxies, .forwards]),
     PartDescriptor(
       .handler, ["auto"], .available, "SOCKS4, SOCKS5 and HTTP on one port",
       keys: [readTimeoutKey, udpKey, udpBufferKey] + httpKeys + socks5Keys + choiceKeys + observationKeys

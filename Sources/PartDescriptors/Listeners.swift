@@ -40,14 +40,14 @@ extension PartCatalog {
     PartDescriptor(
       .listener, ["quic"], .available, "QUIC, one stream for each connection",
       keys: quicKeys + [maxStreamsKey, backlogKey] + quicOnlyKeys,
-      transport: "quic", overhead: Overhead(bytes: 37), encrypts: true),
+      transport: "quic", overhead: quicOverhead, encrypts: true),
     PartDescriptor(
       .listener, ["icmp"], .available, "QUIC inside ICMP echo, IPv4", keys: quicKeys + [maxStreamsKey, backlogKey],
-      transport: "icmp", family: .ipv4, overhead: Overhead(bytes: 55, datagramLimit: 1318),
+      transport: "icmp", family: .ipv4, overhead: echoOverhead,
       portMeaning: .echoIdentifier, encrypts: true),
     PartDescriptor(
       .listener, ["icmp6"], .available, "QUIC inside ICMPv6 echo", keys: quicKeys + [maxStreamsKey, backlogKey],
-      transport: "icmp6", family: .ipv6, overhead: Overhead(bytes: 55, datagramLimit: 1338),
+      transport: "icmp6", family: .ipv6, overhead: echoOverhead,
       portMeaning: .echoIdentifier, encrypts: true),
     PartDescriptor(
       .listener, ["ws"], .available, "WebSocket", keys: webSocketListenerKeys, transport: "ws",

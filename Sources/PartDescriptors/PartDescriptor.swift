@@ -151,21 +151,6 @@ public enum Authentication: Sendable {
   case ignored
 }
 
-/// Bytes added to a packet on its way, besides IP and the carrier's own header.
-public struct Overhead: Sendable, Equatable {
-  /// Bytes a packet at least.
-  public let bytes: Int
-  /// The largest IP packet that the carrier sends, when it is fixed.
-  public let datagramLimit: Int?
-
-  public init(bytes: Int, datagramLimit: Int? = nil) {
-    self.bytes = bytes
-    self.datagramLimit = datagramLimit
-  }
-
-  public static let none = Overhead(bytes: 0)
-}
-
 public enum PortMeaning: Sendable {
   case port
   /// ICMP: the identifier of the echo requests, 0 for a random one.

@@ -70,7 +70,7 @@ struct Check: ParsableCommand {
 }
 
 extension Check.Format {
-  fileprivate var shape: SourceFiles.Format {
+  var shape: SourceFiles.Format {
     switch self {
     case .text: .text
     case .json: .json

@@ -12,6 +12,7 @@ struct Culvert: ParsableCommand {
     discussion: """
       EXAMPLE
         culvert check server.yaml      look at a file before anything runs
+        culvert plan server.yaml       look at what it would do on this host
         culvert -C server.yaml         run it (short for `culvert run -C …`)
         culvert -L … -F …              the same in GOST's short form
         culvert path                   ask the daemon which way packets take
@@ -20,7 +21,8 @@ struct Culvert: ParsableCommand {
       """,
     version: Version.text,
     subcommands: [
-      Run.self, Check.self, PathCommand.self, ReloadCommand.self, LabCommand.self, Explain.self, Schema.self,
+      Run.self, Check.self, PlanCommand.self, PathCommand.self, ReloadCommand.self, LabCommand.self, Explain.self,
+      Schema.self,
       Completions.self, Manual.self,
       VersionCommand.self, LabHostCommand.self,
     ],

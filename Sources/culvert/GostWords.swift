@@ -5,14 +5,14 @@ import LinuxIO
 /// The command line as GOST's users write it, made fit for the parser of options.
 ///
 /// GOST's flags are Go's: `-L URL`, `-L=URL`, `--L URL` and `--L=URL` are one, and `-DD` is a flag of its own. A lone
-/// `--` splits the words in several programs. All this holds for `run`, which may be left out, and for `check`; the
+/// `--` splits the words in several programs. All this holds for `run`, which may be left out, for `check` and for `plan`; the
 /// other commands are Culvert's own.
 struct GostWords {
   /// The words for the parser, the command's name included where it was written.
   var words: [String]
   let command: Command
 
-  enum Command { case run, check, other }
+  enum Command { case run, check, plan, other }
 
   /// A word that ends the program before it begins, with the exit code: 3 is "not yet", 64 is wrong usage.
   struct Refusal: Error {
@@ -24,6 +24,7 @@ struct GostWords {
     switch arguments.first {
     case "run"?: command = .run
     case "check"?: command = .check
+    case "plan"?: command = .plan
     case let first?: command = first.hasPrefix("-") && !["-h", "--help", "--version"].contains(first) ? .run : .other
     case nil: command = .run
     }

@@ -1,4 +1,5 @@
 import Configuration
+import Daemon
 import Glibc
 import LinuxIO
 
@@ -18,6 +19,17 @@ enum SourceFiles {
     var strict = false
     /// The files are pieces of files.
     var fragment = false
+    /// What of this host is looked at.
+    var host = Look.keys
+  }
+
+  enum Look {
+    /// The permissions of keys alone, as a file may be checked anywhere.
+    case keys
+    /// What would keep the program from starting here: findings that are errors.
+    case obstacles
+    /// Everything, names included, or all but those.
+    case whole, withoutNames
   }
 
   /// Reads and checks; files that cannot be opened are diagnostics like any other.
@@ -25,30 +37,43 @@ enum SourceFiles {
     _ names: [String], arguments: CommandLineArguments = CommandLineArguments(), with peers: [String] = [],
     options: Options = Options()
   ) -> CheckReport {
+    checkOnHost(names, arguments: arguments, with: peers, options: options).report
+  }
+
+  /// The same, with what was found out about this host.
+  static func checkOnHost(
+    _ names: [String], arguments: CommandLineArguments = CommandLineArguments(), with peers: [String] = [],
+    options: Options = Options()
+  ) -> (report: CheckReport, host: HostFacts?) {
     var unreadable: [Diagnostic] = []
     let own = read(names, &unreadable)
     let others = read(peers, &unreadable)
     guard unreadable.isEmpty else {
-      return CheckReport(configuration: nil, diagnostics: unreadable, sources: SourceMap())
+      return (CheckReport(configuration: nil, diagnostics: unreadable, sources: SourceMap()), nil)
     }
     let check = { (host: HostFacts?) in
       Checker.check(
         own, arguments: arguments, with: others, host: host, strict: options.strict, fragment: options.fragment)
     }
     let report = check(nil)
-    let keys = report.configuration?.keyFiles.map(\.value) ?? []
-    let permissions = permissions(of: keys + report.sources.namesOfFilesWithSecrets.filter(isPath))
-    return permissions.isEmpty ? report : check(HostFacts(permissions: permissions))
-  }
-
-  /// The permission bits of those files that are there.
-  private static func permissions(of files: [String]) -> [String: UInt32] {
-    var found: [String: UInt32] = [:]
-    for file in files {
-      var facts = stat()
-      if stat(file, &facts) == 0 { found[file] = UInt32(facts.st_mode & 0o7777) }
+    guard let configuration = report.configuration else { return (report, nil) }
+    let secret = configuration.keyFiles.map(\.value) + report.sources.namesOfFilesWithSecrets.filter(isPath)
+    let permissions = HostSurvey.permissions(of: secret)
+    var host: HostFacts
+    switch options.host {
+    case .keys: host = HostFacts()
+    // What the files themselves have wrong comes first, and is all that is said.
+    case _ where !report.mayRun: host = HostFacts()
+    case .obstacles, .withoutNames: host = HostSurvey(configuration).look(resolves: false)
+    case .whole: host = HostSurvey(configuration).look(resolves: true)
     }
-    return found
+    host.permissions = permissions
+    if host.permissions.isEmpty, host.network == nil { return (report, host) }
+    var judged = check(host)
+    if options.host == .obstacles {
+      judged.diagnostics.removeAll { $0.code.isEnvironment && $0.severity > .notYet }
+    }
+    return (judged, host)
   }
 
   /// The configuration as one text, with what was found on the way.

@@ -123,6 +123,24 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case acceptanceOfError = "CV0902"
   case unusedAcceptance = "CV0903"
 
+  // This host: what is there before anything starts.
+  case portInUse = "CV1001"
+  case addressNotHere = "CV1002"
+  case interfaceExists = "CV1003"
+  case missingCapability = "CV1004"
+  case familyMissing = "CV1005"
+  case noTunDevice = "CV1006"
+  case noRoute = "CV1007"
+  case unresolvedName = "CV1008"
+  case forwardingOff = "CV1009"
+  case reversePathFilter = "CV1010"
+  case routeTaken = "CV1011"
+  case markWithoutRule = "CV1012"
+  case descriptorLimit = "CV1013"
+  case interfaceMissing = "CV1014"
+  case fileNotReadable = "CV1015"
+  case packetsTooLarge = "CV1016"
+
   /// Whether a warning of this code says that somebody could get in, listen or pretend: an error under `--strict`.
   public var isSecurity: Bool {
     switch self {
@@ -137,7 +155,12 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   var needsPeer: Bool { rawValue.hasPrefix("CV06") }
 
   /// Whether the code is found only where the file will run.
-  var needsHost: Bool { [.resolvedFamilyMismatch, .looseKeyFile, .looseConfigurationFile].contains(self) }
+  var needsHost: Bool {
+    [.resolvedFamilyMismatch, .looseKeyFile, .looseConfigurationFile].contains(self) || isEnvironment
+  }
+
+  /// Whether the code is about this host as it is now, and not about a file.
+  public var isEnvironment: Bool { rawValue.hasPrefix("CV10") }
 
   /// Whether the file could not be read at all.
   public var isUnreadable: Bool { rawValue.hasPrefix("CV00") }

@@ -12,20 +12,31 @@ public enum DiagnosticJSON {
     writer.object {
       $0.field("schema", "culvert.diagnostics/1")
       $0.field("exit", Int(diagnostics.exitCode))
-      $0.field("errors", diagnostics.count(.error))
-      $0.field("notYet", diagnostics.count(.notYet))
-      $0.field("warnings", diagnostics.count(.warning))
-      $0.array("diagnostics", diagnostics) { writer, diagnostic in
-        writer.object { write(diagnostic, to: &$0, sources) }
-      }
-      $0.array("accepted", accepted) { writer, accepted in
-        writer.object {
-          write(accepted.diagnostic, to: &$0, sources)
-          $0.field("reason", accepted.reason)
-        }
-      }
+      findings(diagnostics, sources, accepted, &$0)
     }
     return writer.text + "\n"
+  }
+
+  /// The same fields inside another object.
+  static func findings(_ report: CheckReport, _ writer: inout JSONWriter) {
+    findings(report.diagnostics, report.sources, report.accepted, &writer)
+  }
+
+  private static func findings(
+    _ diagnostics: [Diagnostic], _ sources: SourceMap, _ accepted: [AcceptedWarning], _ writer: inout JSONWriter
+  ) {
+    writer.field("errors", diagnostics.count(.error))
+    writer.field("notYet", diagnostics.count(.notYet))
+    writer.field("warnings", diagnostics.count(.warning))
+    writer.array("diagnostics", diagnostics) { writer, diagnostic in
+      writer.object { write(diagnostic, to: &$0, sources) }
+    }
+    writer.array("accepted", accepted) { writer, accepted in
+      writer.object {
+        write(accepted.diagnostic, to: &$0, sources)
+        $0.field("reason", accepted.reason)
+      }
+    }
   }
 
   private static func write(_ diagnostic: Diagnostic, to writer: inout JSONWriter, _ sources: SourceMap) {

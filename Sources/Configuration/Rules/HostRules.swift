@@ -1,7 +1,8 @@
 import PartDescriptors
 import Values
 
-/// Rules that need to know the host: what a name resolves to, who may read a key.
+/// Rules that need to know the host: what a name resolves to, who may read a key, and what is there before anything
+/// starts (`StartRules`) and on the way out (`WayRules`).
 struct HostRules {
   let configuration: Configuration
   let host: HostFacts
@@ -14,6 +15,47 @@ struct HostRules {
     for node in configuration.dialledNodes { family(node) }
     var judged: Set<String> = []
     for file in configuration.keyFiles where judged.insert(file.value).inserted { permissions(file) }
+    for file in configuration.readFiles { readable(file) }
+    for socket in configuration.listenSockets { resolved(socket) }
+    for socket in configuration.services.flatMap(configuration.dialSockets) { resolved(socket) }
+    guard let network = host.network else { return }
+    StartRules(configuration: configuration, host: host, network: network, report: report).apply()
+    WayRules(configuration: configuration, host: host, network: network, report: report).apply()
+  }
+
+  private func readable(_ file: Located<String>) {
+    guard let reason = host.unreadable[file.value] else { return }
+    report.add(
+      Diagnostic(
+        .fileNotReadable, "`\(printable(file.value))` cannot be read: \(reason)",
+        at: .init(file.span, "is read at the start"),
+        help: file.value.hasPrefix("/")
+          ? [] : ["a path that does not begin with `/` starts at the folder in which the program is started"]))
+  }
+
+  /// A name that is listened at is needed to start; one that is dialled is asked for again each time.
+  private func resolved(_ socket: ListenSocket) {
+    guard let reason = unresolved(socket.host) else { return }
+    report.add(
+      Diagnostic(
+        .unresolvedName, "`\(printable(socket.host))` does not resolve: \(printable(reason))",
+        at: .init(socket.span, "to listen here its address is needed"), help: ["write an address of this host"]))
+  }
+
+  private func resolved(_ socket: DialSocket) {
+    guard let reason = unresolved(socket.address.host) else { return }
+    report.add(
+      Diagnostic(
+        .unresolvedName, "`\(printable(socket.address.host))` does not resolve: \(printable(reason))", .warning,
+        at: .init(socket.span, "this host resolves it at each dial"),
+        notes: [
+          "it is asked for again each time; until it resolves \(socket.node == nil ? "the target" : "the node") cannot be reached"
+        ]))
+  }
+
+  private func unresolved(_ name: String) -> String? {
+    guard IPAddress(name) == nil, host.resolved[name]?.isEmpty == true else { return nil }
+    return host.unresolved[name] ?? "it has no address"
   }
 
   /// A key that everybody on the host may read is no secret; one that others may replace is not ours. A group that may

@@ -51,6 +51,22 @@ extension NetlinkSocket {
     try change(rule, type: RTM_DELRULE, flags: 0, attempt: "delete the \(rule.family) rule \(rule)")
   }
 
+  /// The rules that look at marks: the mark and its mask, and whether they concern the packets without it.
+  public func markRules(
+    _ family: AddressFamily
+  ) throws(NetlinkError) -> [(mark: UInt32, mask: UInt32, isInverted: Bool)] {
+    var message = NetlinkMessage(type: UInt16(RTM_GETRULE), flags: UInt16(NLM_F_DUMP))
+    // struct fib_rule_hdr
+    message.append(family.netlinkCode)
+    for _ in 0..<11 { message.append(UInt8(0)) }
+    return try dump(message, attempt: "list \(family) rules").compactMap { reply in
+      let attributes = reply.attributes(after: 12)
+      guard reply.type == RTM_NEWRULE, let mark = attributes.number(FRA_FWMARK, as: UInt32.self) else { return nil }
+      let flags = reply.payload.number(at: 8, as: UInt32.self) ?? 0
+      return (mark, attributes.number(FRA_FWMASK, as: UInt32.self) ?? .max, flags & 2 != 0)
+    }
+  }
+
   private func change(_ rule: RoutingRule, type: Int, flags: Int32, attempt: String) throws(NetlinkError) {
     var message = NetlinkMessage(type: UInt16(type), flags: UInt16(flags | NLM_F_ACK))
     // struct fib_rule_hdr
