@@ -236,6 +236,7 @@ final class TunService: RunningService, DialGuardian {
     switch end {
     case .client(let client):
       list.append(("packets", "\(client.sentPackets) out, \(client.receivedPackets) in"))
+      if let limit = client.packetLimit { list.append(("whole up to", "\(limit)")) }
       let drops = [
         ("malformed", client.malformed), ("waited too long", client.lostWaiting), ("congestion", client.congested),
       ].filter { $0.1 > 0 }

@@ -109,9 +109,10 @@ extension Tunnels {
       let net = try Net(["host"])
       defer { net.close() }
       let before = try net.state("host")
+      // One that does not listen is not found before the start.
       let holder = try net.start(
         "host",
-        "python3 -c \"import socket,time; s=socket.socket(); s.bind((str(), 8443)); s.listen(); print(1, flush=True); "
+        "python3 -c \"import socket,time; s=socket.socket(); s.bind((str(), 8443)); print(1, flush=True); "
           + "time.sleep(60)\"")
       try #require(holder.says("1", within: 5) != nil)
       let outcome = try net.refused("host", Self.server)

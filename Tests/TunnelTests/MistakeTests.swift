@@ -249,14 +249,14 @@ extension Tunnels {
       defer { net.close() }
       let without = { (capability: String) in "setpriv --bounding-set -\(capability) --inh-caps -\(capability)" }
       try net.expectRefusal(
-        Configurations.server(), prefix: without("net_admin"), "cannot make a TUN device", "CAP_NET_ADMIN")
+        Configurations.server(), prefix: without("net_admin"), "a TUN interface needs CAP_NET_ADMIN", "CV1004")
       try net.expectRefusal(
-        Configurations.relay(.icmp6), prefix: without("net_raw"), "raw icmp6 socket", "CAP_NET_RAW")
+        Configurations.relay(.icmp6), prefix: without("net_raw"), "icmp6 needs CAP_NET_RAW", "CV1004")
       try net.expectRefusal(
-        Configurations.relay(.tcp, addr: ":80"), prefix: without("net_bind_service"), "[::]:80",
-        "CAP_NET_BIND_SERVICE")
+        Configurations.relay(.tcp, addr: ":80"), prefix: without("net_bind_service"),
+        "port 80 needs CAP_NET_BIND_SERVICE", "CV1004")
       try net.expectRefusal(
-        Configurations.server(), prefix: "setpriv --reuid 65534 --clear-groups", "cannot make a TUN device", "root")
+        Configurations.server(), prefix: "setpriv --reuid 65534 --clear-groups", "root", "CV100")
     }
 
     @Test("A port in use is one line that names it")
@@ -271,9 +271,10 @@ extension Tunnels {
             + "print(1, flush=True); time.sleep(60)\"")
         try #require(holder.says("1", within: 5) != nil)
         switch (kind, port) {
-        case (_, 8421): try net.expectRefusal(Configurations.server(), "udp [::]:8421", "already in use")
-        case ("SOCK_STREAM", _): try net.expectRefusal(Configurations.relay(.tls), "tcp [::]:8443", "already in use")
-        default: try net.expectRefusal(Configurations.relay(.quic), "udp [::]:8443", "already in use")
+        case (_, 8421): try net.expectRefusal(Configurations.server(), "UDP port 8421 is in use by `python3`", "CV1001")
+        case ("SOCK_STREAM", _):
+          try net.expectRefusal(Configurations.relay(.tls), "TCP port 8443 is in use by `python3`", "CV1001")
+        default: try net.expectRefusal(Configurations.relay(.quic), "UDP port 8443 is in use by `python3`", "CV1001")
         }
         holder.kill()
       }
@@ -283,11 +284,12 @@ extension Tunnels {
     func interfaceExists() throws {
       let net = try Net(["host"])
       defer { net.close() }
-      try net.expectRefusal(Configurations.server(listener: "name: eth0"), "eth0", "an interface of that name is there")
+      try net.expectRefusal(Configurations.server(listener: "name: eth0"), "there is an interface `eth0`", "CV1003")
       try net.set("host", "ip tuntap add tun7 mode tun")
       let other = try net.culvert("host", Configurations.server(listener: "name: tun8"))
       try net.expectRefusal(
-        Configurations.server(listener: "name: tun8"), "tun8", "an interface of that name is there")
+        Configurations.server(listener: "name: tun8").replacing(":8421", with: ":8422"), "there is an interface `tun8`",
+        "CV1003")
       #expect(other.stop() == .exit(0))
       #expect(try net.run("host", "ip -br link").output.contains("eth0"))
     }
@@ -297,7 +299,7 @@ extension Tunnels {
       let net = try Net(["host"])
       defer { net.close() }
       try net.set("host", "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
-      try net.expectRefusal(Configurations.server(), "fd90:57::30/64", "IPv6 is disabled")
+      try net.expectRefusal(Configurations.server(), "fd90:57::30/64", "IPv6 is switched off", "CV1005")
       // A relay there cannot be reached by anybody, which is no error yet: IPv6 may be switched on later.
       let relay = try net.culvert("host", Configurations.relay(.icmp6))
       #expect(relay.log.contains("IPv6 is disabled on this host"), "\(relay.log)")
@@ -330,16 +332,16 @@ extension Net {
     try #require(server.says("ready", within: 5) != nil, story)
   }
 
-  /// The program ends at once with a bad code and one line of the level error that has these words.
+  /// The program ends at once with a bad code and one error, which has these words and its place in the file.
   fileprivate func expectRefusal(
     _ configuration: String, prefix: String = "", _ words: String..., location: SourceLocation = #_sourceLocation
   ) throws {
     let outcome = try refused("host", configuration, prefix: prefix)
     #expect(outcome.ending == .exit(1), "\(outcome.output)", sourceLocation: location)
-    let errors = outcome.output.split(separator: "\n").filter { $0.contains(" ERROR ") }
+    let errors = outcome.output.split(separator: "\n").filter { $0.contains(" ERROR ") || $0.hasPrefix("error[") }
     #expect(errors.count == 1, "\(outcome.output)", sourceLocation: location)
-    for word in words {
-      #expect(errors.first?.contains(word) ?? false, "\(word): \(outcome.output)", sourceLocation: location)
+    for word in words + ["refused.yaml:"] {
+      #expect(outcome.output.contains(word), "\(word): \(outcome.output)", sourceLocation: location)
     }
     #expect(!outcome.output.contains("Fatal"), "\(outcome.output)", sourceLocation: location)
   }

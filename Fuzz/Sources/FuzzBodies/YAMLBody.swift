@@ -32,16 +32,35 @@ func fuzzYAML(_ bytes: UnsafeRawBufferPointer, _ marks: inout Marks) throws(Brea
   try check(text.terminal == secondText, "two checks say different things")
 
   if let configuration = report.configuration {
-    var facts = HostFacts(interfaces: [
-      InterfaceFacts(name: "eth0", addresses: [.host(.v4(0xC000_0201)), .host(.v6(0x2001_0DB8 << 96 | 1))])
-    ])
+    // A host on which as much as possible is wrong.
+    var network = NetworkFacts()
+    network.interfaces = [
+      InterfaceFacts(
+        name: "eth0", addresses: [.host(.v4(0xC000_0201)), .host(.v6(0x2001_0DB8 << 96 | 1))], mtu: 1280,
+        reversePathFilter: 1)
+    ]
+    network.capabilities = []
+    network.isIPv6OffForNew = true
+    network.forwarding = []
+    for port in configuration.wantedPorts { network.boundSockets.append(BoundSocket(.tcp, .anyIPv6, port)) }
+    var facts = HostFacts(network: network)
     for (index, name) in configuration.namesOfOneFamily.prefix(8).enumerated() {
       facts.resolved[name] = [[.v4(0xC000_0202)], [.v6(0x2001_0DB8 << 96 | 2)], []][index % 3]
     }
     if !facts.resolved.isEmpty { marks.reach(YAMLPlace.withHost) }
+    for question in configuration.wayQuestions(facts.resolved) {
+      facts.network?.ways[question] = question.mark == 0 ? .via(interface: "eth0", gateway: nil) : HostWay.none
+    }
+    for file in configuration.readFiles { facts.unreadable[file.value] = "No such file or directory" }
     let withHost = Checker.check([(name: name, bytes: own)], host: facts)
     try checkSpans(withHost)
     _ = try checkPrinting(withHost)
+    let plan = PlanBuilder(configuration, facts).build()
+    let printed = PlanText(plan).render()
+    try check(
+      printed.unicodeScalars.allSatisfy { $0 == "\n" || $0.properties.generalCategory != .control },
+      "a plan moves the cursor")
+    try check(!PlanJSON.render(plan, withHost).isEmpty, "a plan has no JSON")
   }
   try checkFixes(report, name, own, peers, &marks)
 }

@@ -269,9 +269,12 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     if control { settle() } else { machineTimer?.arm(at: machine.nextDeadline()?.0) }
   }
 
+  /// The largest packet that crosses in a frame of its own now, bytes; `nil` where packets have none.
+  public var packetLimit: Int? { carrier?.packetLimit }
+
   /// What TCP flows announce in either direction is lowered to what the carrier carries without waiting.
   private func clampSegments(of batch: inout PacketBatch) {
-    guard let limit = carrier?.packetLimit, limit < port.device.mtu else { return }
+    guard let limit = packetLimit, limit < port.device.mtu else { return }
     for index in 0..<batch.count where batch[index].count < 128 { MSSClamp.clamp(batch[index], mtu: limit) }
   }
 
