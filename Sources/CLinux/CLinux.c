@@ -452,6 +452,14 @@ int64_t culvert_tcp_round_trip_us(int fd) {
   return info.tcpi_rtt;
 }
 
+int culvert_path_mtu(int fd, int family) {
+  int mtu = 0;
+  socklen_t length = sizeof mtu;
+  int result = family == 4 ? getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &length)
+                           : getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &length);
+  return result == 0 && mtu > 0 ? mtu : -1;
+}
+
 int culvert_resolve(const char *host, int family, struct culvert_endpoint *out, int capacity) {
   struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
   struct addrinfo *list = NULL;

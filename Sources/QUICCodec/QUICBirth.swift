@@ -97,6 +97,7 @@ struct QUICBirth {
     params.initial_max_data = wanted.connectionWindow
     params.max_idle_timeout = UInt64(clamping: max(0, wanted.idleTimeout.nanoseconds))
     params.max_datagram_frame_size = wanted.maximumDatagramFrame
+    if let most = wanted.maximumReceivedPacket { params.max_udp_payload_size = UInt64(min(max(most, 1200), 65_527)) }
     params.active_connection_id_limit = 7
     params.grease_quic_bit = 0
     guard !isClient else { return params }

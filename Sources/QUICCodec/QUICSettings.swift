@@ -37,6 +37,8 @@ public struct QUICSettings: Sendable {
   /// The largest UDP payload that we send, 1200...65527. Without `pathMTUDiscovery` packets have this size from the
   /// first on; with it they start at 1200 and grow up to this.
   public var maximumPacket: Int
+  /// The largest UDP payload that the other end is told to send; `nil` for any.
+  public var maximumReceivedPacket: Int?
   public var pathMTUDiscovery: Bool
   public var congestionControl: CongestionControl
   /// What the round trip is taken for until it was measured.

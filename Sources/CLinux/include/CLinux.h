@@ -119,6 +119,8 @@ int culvert_pipe(int fds[2], int size);
 ssize_t culvert_splice(int from, int to, size_t length);
 /// The smoothed round trip of a TCP connection in microseconds; -1 when there is none.
 int64_t culvert_tcp_round_trip_us(int fd);
+/// The path MTU of a connected socket in bytes, as the kernel knows it now; -1 where it does not say. family: 4 or 6.
+int culvert_path_mtu(int fd, int family);
 
 // MARK: names
 

@@ -174,10 +174,12 @@ struct ChainPlanning {
         if !before.isEmpty { list += nodes.compactMap { $0.address }.map { ($0.host, resolver(before)) } }
         if !nodes.isEmpty { before = nodes }
       }
+      // A node that is spoken to in plain bytes hears of no target.
       guard chain.name.value == configuration.chain(of: service)?.name.value, !before.isEmpty,
-        !configuration.nodeDecides(of: service)
+        !before.allSatisfy({ $0.connector.descriptor?.speaks == [.raw] })
       else { continue }
-      list += (service.forwarder?.nodes ?? []).compactMap(\.address).map { ($0.host, resolver(before)) }
+      let targets = (service.forwarder?.nodes ?? []).compactMap(\.address).filter { $0.port != 0 }
+      list += targets.map { ($0.host, resolver(before)) }
     }
     return list
   }

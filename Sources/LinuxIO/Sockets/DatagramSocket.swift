@@ -26,6 +26,12 @@ public protocol DatagramSocket: AnyObject {
   func receipt(of arrival: Arrival, at now: Instant) -> Receipt
 }
 
+/// What fits into one packet of a connected socket's path, bytes, less the IP header and one of that length.
+func wholePayload(of descriptor: Int32, _ family: AddressFamily, header: Int) -> Int? {
+  let mtu = Int(culvert_path_mtu(descriptor, family == .ipv4 ? 4 : 6))
+  return mtu > 0 ? mtu - (family == .ipv4 ? 20 : 40) - header : nil
+}
+
 public protocol DatagramSocketHandler: AnyObject {
   func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket)
   /// A send that was blocked may be tried again.

@@ -31,6 +31,9 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
   private var pieces = [culvert_piece](repeating: culvert_piece(), count: 2 * messagesPerSend)
   public weak var handler: (any DatagramSocketHandler)?
   public private(set) var receipt: Receipt
+  /// The largest payload that leaves whole, bytes, by what the kernel knew of the path when a client's socket was
+  /// connected; `nil` for a server's.
+  public private(set) var wholeDatagram: Int?
   /// Messages that passed the filter and were no envelopes, by reason.
   public private(set) var rejected: [Envelope.Rejection: Int] = [:]
 
@@ -63,6 +66,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
         identifier = Int32(own)
         var address = culvert_endpoint(remote, for: family)
         guard culvert_connect(descriptor, &address) == 0 else { throw SystemError("reach \(remote.address)") }
+        wholeDatagram = wholePayload(of: descriptor, family, header: Envelope.headerSize)
       case .server:
         direction = .request
         if let local {

@@ -14,6 +14,9 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
   public private(set) var receipt: Receipt
   /// Whether datagrams without a byte are handed on, as slots of no length; a tunnel has no use for them.
   public var takesEmpty = false
+  /// The largest datagram that leaves whole, bytes, by what the kernel knew of the path when the socket was connected;
+  /// `nil` where it was not.
+  public private(set) var wholeDatagram: Int?
   /// Datagrams dropped because a buffer could not hold them.
   public private(set) var truncated = 0
 
@@ -45,6 +48,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       var address = culvert_endpoint(remote, for: family)
       guard culvert_connect(descriptor, &address) == 0 else { throw SystemError("reach udp \(remote)") }
       receipt = LinuxIO.receipt(of: descriptor, at: loop.now)
+      wholeDatagram = wholePayload(of: descriptor, family, header: 8)
       _ = culvert_request_packet_info(descriptor, family == .ipv4 ? 4 : 6, 1)
       registration = try loop.register(descriptor, self)
     } catch {

@@ -103,8 +103,8 @@ public final class QUICDialer: Dialer {
     var last = TransportFailure(.unreachable, "\(target.address.host) has no address")
     for endpoint in endpoints {
       do throws(SystemError) {
-        let (socket, remote) = try makeSocket(to: endpoint)
-        begin(socket, remote)
+        let (socket, remote, room) = try makeSocket(to: endpoint)
+        begin(socket, remote, settings(for: room))
         return
       } catch {
         last = TransportFailure(error)
@@ -113,12 +113,15 @@ public final class QUICDialer: Dialer {
     failAll(last)
   }
 
-  private func makeSocket(to endpoint: Endpoint) throws(SystemError) -> (any DatagramSocket, Endpoint) {
+  private func makeSocket(
+    to endpoint: Endpoint
+  ) throws(SystemError) -> (socket: any DatagramSocket, remote: Endpoint, room: Int?) {
     switch carrier {
     case .udp:
       var options = target.options
       options.bufferSize = 4 << 20
-      return (try UDPSocket(loop: loop, arena: arena, to: endpoint, options: options), endpoint)
+      let socket = try UDPSocket(loop: loop, arena: arena, to: endpoint, options: options)
+      return (socket, endpoint, socket.wholeDatagram)
     case .icmp(let family):
       let identifier = endpoint.port == 0 ? UInt16.random(in: 1...UInt16.max) : endpoint.port
       let remote = Endpoint(endpoint.address, port: identifier, scope: endpoint.scope)
@@ -127,11 +130,21 @@ public final class QUICDialer: Dialer {
       let socket = try ICMPSocket(
         loop: loop, arena: arena, family: family, side: .client(identifier: identifier, remote: remote), local: nil,
         options: options)
-      return (socket, remote)
+      return (socket, remote, socket.wholeDatagram)
     }
   }
 
-  private func begin(_ socket: any DatagramSocket, _ remote: Endpoint) {
+  /// Packets that leave whole, in both directions: QUIC must not be sent in fragments (RFC 9000, section 14), which many
+  /// networks drop. The kernel would make them of a probe that is larger than the link.
+  private func settings(for room: Int?) -> QUICSettings {
+    guard let room, room >= 1200, room < settings.maximumPacket else { return settings }
+    var settings = settings
+    settings.maximumPacket = room
+    settings.maximumReceivedPacket = room
+    return settings
+  }
+
+  private func begin(_ socket: any DatagramSocket, _ remote: Endpoint, _ settings: QUICSettings) {
     let client: QUICClient
     do {
       client = try QUICClient(
