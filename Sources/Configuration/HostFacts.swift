@@ -47,7 +47,7 @@ public struct NetworkFacts: Sendable {
   public var capabilities: Set<Capability> = Set(Capability.allCases)
   /// Whether the kernel has IPv6 at all.
   public var hasIPv6 = true
-  /// Whether it is switched off: `net.ipv6.conf.all.disable_ipv6`.
+  /// Whether it is switched off (`net.ipv6.conf.all.disable_ipv6`) and no interface has it all the same.
   public var isIPv6Off = false
   /// Whether an interface that is made now has none: `net.ipv6.conf.default.disable_ipv6`.
   public var isIPv6OffForNew = false
@@ -229,7 +229,8 @@ extension Configuration {
 
   /// What the kernel has to be asked for `NetworkFacts.ways`.
   public func wayQuestions(_ resolved: [String: [IPAddress]]) -> Set<WayQuestion> {
-    var questions: Set<WayQuestion> = []
+    // An address to listen at may be this host's without being on an interface.
+    var questions = Set(listenSockets.compactMap { IPAddress($0.host).map { WayQuestion($0.canonical) } })
     for socket in services.flatMap(dialSockets) {
       let found = IPAddress(socket.address.host).map { [$0] } ?? resolved[socket.address.host] ?? []
       for address in found.prefix(8) {

@@ -93,7 +93,7 @@ public struct HostSurvey {
     facts.boundSockets = boundSockets()
     facts.capabilities = Self.capabilities()
     facts.hasIPv6 = HostFamilies.hasIPv6
-    facts.isIPv6Off = HostFamilies.isIPv6Disabled
+    facts.isIPv6Off = HostFamilies.isIPv6Disabled && !addresses.contains { $0.prefix.family == .ipv6 }
     facts.isIPv6OffForNew = NetworkSwitches.number("ipv6/conf/default/disable_ipv6") == 1
     facts.tunAccess = Self.tunAccess()
     facts.forwarding = Set(AddressFamily.allCases.filter(NetworkSwitches.forwards))

@@ -82,6 +82,9 @@ import Values
   func here() {
     #expect(findings(relayServer(addr: "203.0.113.9:8443")) == ["CV1002 error 203.0.113.9:8443"])
     #expect(findings(relayServer(addr: "192.0.2.10:8443")) == [])
+    // A route may make an address local that is on no interface.
+    let local = WayQuestion(Self.address("203.0.113.9"))
+    #expect(findings(relayServer(addr: "203.0.113.9:8443")) { $0.ways[local] = .local } == [])
     #expect(findings(relayServer(addr: "203.0.113.9:8443")) { $0.bindsForeign = [.ipv4] } == [])
     #expect(findings(tunServer() + relayServer(addr: "10.0.0.1:8443").with("services:\n", "")) == [])
     #expect(
@@ -141,7 +144,7 @@ import Values
     // It may be switched on later.
     #expect(findings(relayServer(listener: "icmp6", addr: ":0"), off) == ["CV1005 warning :0"])
     #expect(findings(relayServer(listener: "icmp6", addr: ":0"), none) == ["CV1005 error :0"])
-    #expect(findings(relayServer(addr: "\"[2001:db8::10]:8443\""), off) == ["CV1005 error \"[2001:db8::10]:8443\""])
+    #expect(findings(relayServer(addr: "\"[2001:db8::99]:8443\""), off) == ["CV1005 error \"[2001:db8::99]:8443\""])
     #expect(findings(tunClient(addr: "\"[2001:db8::7]:443\""), off) == ["CV1005 error \"[2001:db8::7]:443\""])
     #expect(findings(relayServer(), off) == [])
   }

@@ -76,9 +76,9 @@ public struct PlanBuilder {
     let wanted = destination.network
     let metric: UInt32 = wanted.family == .ipv6 ? 1 : 0
     guard network.routes.contains(where: { $0.destination == wanted && $0.metric == metric }),
-      wanted.length < wanted.address.bitWidth
+      let halves = wanted.halves
     else { return [wanted] }
-    return wanted.halves
+    return halves
   }
 
   /// Each address of a first node that a route of the tunnel covers gets a route of its own, by the present way.
@@ -251,19 +251,5 @@ public struct PlanBuilder {
     case let path?: list.append(Plan.File(path: path, use: .written, purpose: "the log", failure: nil))
     }
     return list
-  }
-}
-
-extension IPPrefix {
-  /// The two prefixes one bit longer that together are this one; itself for a host.
-  var halves: [IPPrefix] {
-    let low = network.address
-    guard length < low.bitWidth else { return [self] }
-    let high: IPAddress =
-      switch low {
-      case .v4(let bits): .v4(bits | 1 << UInt32(31 - length))
-      case .v6(let bits): .v6(bits | 1 << UInt128(127 - length))
-      }
-    return [low, high].compactMap { IPPrefix(address: $0, length: length + 1) }
   }
 }

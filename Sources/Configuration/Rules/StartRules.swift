@@ -50,10 +50,12 @@ struct StartRules {
 
   private func here(_ address: IPAddress, _ socket: ListenSocket) {
     let address = address.canonical
-    guard !address.isUnspecified, !address.isLinkLocal else { return }
+    guard !address.isUnspecified, !address.isLinkLocal, !address.isMulticast, !network.has(address),
+      network.ways[WayQuestion(address)] != .local
+    else { return }
     if address.family == .ipv6, !network.has(.ipv6) { return noIPv6(at: socket.span, "an IPv6 address") }
     if address.family == .ipv4, address.isLoopback || network.bindsForeign.contains(.ipv4) { return }
-    guard !network.has(address), !network.bindsForeign.contains(address.family), !willExist(address) else { return }
+    guard !network.bindsForeign.contains(address.family), !willExist(address) else { return }
     let name = socket.host == "\(address)" ? "`\(address)`" : "`\(printable(socket.host))`, which is \(address),"
     report.add(
       Diagnostic(
@@ -109,13 +111,15 @@ struct StartRules {
     return ours.isUnspecified || theirs.isUnspecified || ours.canonical == theirs.canonical
   }
 
-  private func raw(_ transport: SocketTransport, at span: SourceSpan, _ verb: String) {
+  private func raw(
+    _ transport: SocketTransport, at span: SourceSpan, _ verb: String, _ severity: Diagnostic.Severity = .error
+  ) {
     guard !network.capabilities.contains(.rawSockets) else { return }
     report.add(
       Diagnostic(
         .missingCapability,
         "\(transport.rawValue) needs \(Capability.rawSockets.rawValue), which this process does not have",
-        at: .init(span, "\(verb) with a raw socket"),
+        severity, at: .init(span, "\(verb) with a raw socket"),
         notes: [
           "the datagram sockets of `ping` (`net.ipv4.ping_group_range`) are of no use here: the kernel chooses their identifiers"
         ],
@@ -186,7 +190,9 @@ struct StartRules {
   // MARK: Dialling
 
   private func dialled(_ socket: DialSocket) {
-    if socket.transport.isRaw { raw(socket.transport, at: socket.span, "dials") }
+    if socket.transport.isRaw {
+      raw(socket.transport, at: socket.span, "dials", socket.hasAlternative ? .warning : .error)
+    }
     let families = Set((host.addresses(of: socket.address.host) ?? []).map(\.canonical.family))
     let needsIPv6 = socket.family == .ipv6 || families == [.ipv6]
     if needsIPv6, !network.has(.ipv6) {
@@ -244,7 +250,7 @@ struct StartRules {
   // MARK: Descriptors
 
   /// What the program has open beside its services: the loop, signals, the control socket, netlink, the log.
-  private static let ownDescriptors = 16
+  private static let ownDescriptors = 10
 
   /// Sockets that are open from the start on; what clients need comes on top.
   private func descriptors() {

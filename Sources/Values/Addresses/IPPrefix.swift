@@ -88,3 +88,18 @@ extension IPAddress {
     }
   }
 }
+
+extension IPPrefix {
+  /// The two prefixes one bit longer that together are this one; `nil` for a host prefix.
+  public var halves: [IPPrefix]? {
+    guard length < address.bitWidth else { return nil }
+    let low = network.address
+    let high: IPAddress =
+      switch low {
+      case .v4(let bits): .v4(bits | 1 << UInt32(31 - length))
+      case .v6(let bits): .v6(bits | 1 << UInt128(127 - length))
+      }
+    let halves = [low, high].compactMap { IPPrefix(address: $0, length: length + 1) }
+    return halves.count == 2 ? halves : nil
+  }
+}
