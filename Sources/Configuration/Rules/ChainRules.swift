@@ -9,6 +9,17 @@ import Values
 struct ChainRules {
   let configuration: Configuration
   let report: Report
+  /// Where the first hops of chains are written, and the others: found once, as a file may have thousands.
+  private let firstHops: Set<SourceSpan>
+  private let furtherHops: Set<SourceSpan>
+
+  init(configuration: Configuration, report: Report) {
+    self.configuration = configuration
+    self.report = report
+    let hops = configuration.chains.map { configuration.hops(of: $0).map(\.span) }
+    firstHops = Set(hops.compactMap(\.first))
+    furtherHops = Set(hops.flatMap { $0.dropFirst() })
+  }
 
   func apply() {
     for chain in configuration.chains { order(chain) }
@@ -91,8 +102,7 @@ struct ChainRules {
 
   /// `interface` and the mark are of sockets, and only the first hop is dialled by one of this host's.
   private func sockets(_ node: NodeConfiguration, _ hop: HopConfiguration, in chain: ChainConfiguration) {
-    let isFirstElsewhere = configuration.chains.contains { configuration.hops(of: $0).first?.span == hop.span }
-    guard let place = node.interface?.span ?? node.mark?.span, !isFirstElsewhere else { return }
+    guard let place = node.interface?.span ?? node.mark?.span, !firstHops.contains(hop.span) else { return }
     report.add(
       Diagnostic(
         .keyWithoutEffect,
@@ -228,9 +238,7 @@ struct ChainRules {
     guard node.proxyProtocol != nil, let dialer = node.dialer.descriptor, dialer.isAvailable,
       let entry = node.metadata.entry("proxyProtocol") ?? hop.metadata.entry("proxyProtocol")
     else { return }
-    let isFurther = configuration.chains.contains { chain in
-      configuration.hops(of: chain).dropFirst().contains { $0.span == hop.span }
-    }
+    let isFurther = furtherHops.contains(hop.span)
     guard isFurther || !dialer.abilities.contains(.proxyProtocol) else { return }
     report.add(
       Diagnostic(
