@@ -95,7 +95,7 @@ let package = Package(
       name: "FuzzBodies",
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
-        "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy",
+        "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy", "CryptoPrimitives", "WireGuard",
       ],
       path: "Fuzz/Sources/FuzzBodies", swiftSettings: strict),
 

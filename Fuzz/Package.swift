@@ -17,8 +17,14 @@ func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
   name: "fuzz",
+  dependencies: [.package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2")],
   targets: [
     module("Values", []),
+    .target(
+      name: "CBoringSSL", dependencies: [.product(name: "Crypto", package: "swift-crypto")],
+      path: "Culvert/CBoringSSL"),
+    module("CryptoPrimitives", ["CBoringSSL"]),
+    module("WireGuard", ["Values", "CryptoPrimitives"]),
     module("RelayProtocol", ["Values"]),
     module("TunProtocol", ["Values"]),
     module("ICMPEnvelope", ["Values"]),
@@ -36,7 +42,7 @@ let package = Package(
       name: "FuzzBodies",
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
-        "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy",
+        "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy", "CryptoPrimitives", "WireGuard",
       ], swiftSettings: sanitized),
     .systemLibrary(name: "CFuzzer", path: "Sources/CFuzzer"),
     .executableTarget(

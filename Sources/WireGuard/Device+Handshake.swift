@@ -10,7 +10,11 @@ extension Device {
   /// - Parameter isRetry: it is a further try of the handshake under way, so that its tries go on being counted.
   mutating func initiate(_ peer: Peer, isRetry: Bool = false, at now: Instant) {
     if !isRetry { peer.timers.resetAttempts() }
-    if let last = peer.lastHandshakeSent, now - last < WireGuardLimit.rekeyTimeout { return }
+    if let last = peer.lastHandshakeSent, now - last < WireGuardLimit.rekeyTimeout {
+      peer.timers.handle(.initiationHeldBack(since: last), at: now, using: &random)
+      noteDeadline(of: peer)
+      return
+    }
     guard let endpoint = peer.endpoint, sendInitiation(to: peer, at: endpoint, now) else { return }
     peer.lastHandshakeSent = now
     peer.sentBytes &+= UInt64(InitiationMessage.size)

@@ -5,8 +5,8 @@ import Values
 ///
 /// ```
 ///   timer              set by                                 unset by                   when it is over
-///   retransmission     initiation sent (5 s + jitter)         session with the peer      initiation again, 18 times;
-///                                                                                        then give up
+///   retransmission     initiation sent or held back (5 s      session with the peer      initiation again, 18 times;
+///                      + jitter)                                                         then give up
 ///   passive keepalive  data received (10 s), if unset         anything sent              an empty packet
 ///   new handshake      data sent (15 s + jitter), if unset    anything received          initiation
 ///   forgetting         session (540 s), given up              the next session           the keys are wiped
@@ -30,6 +30,8 @@ public struct PeerTimers: Sendable {
     /// Anything authentic was received; a cookie reply is not.
     case received
     case initiationSent
+    /// An initiation was wanted, but a handshake message was sent less than five seconds ago: at that moment.
+    case initiationHeldBack(since: Instant)
     /// The peer has proven that it has the keys of the newest session.
     case handshakeCompleted
     /// There are new keys.
@@ -102,6 +104,9 @@ public struct PeerTimers: Sendable {
       restartPersistent(at: now)
     case .initiationSent:
       retransmission = now + WireGuardLimit.rekeyTimeout + Self.jitter(using: &random)
+    case .initiationHeldBack(let last):
+      // What waits must not wait for a packet more.
+      if retransmission == nil { retransmission = last + WireGuardLimit.rekeyTimeout + Self.jitter(using: &random) }
     case .handshakeCompleted:
       retransmission = nil
       attempts = 0

@@ -31,6 +31,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case socks
   /// Heads and bodies of HTTP as a proxy reads and passes them on.
   case http
+  /// WireGuard: two devices and somebody between them, the table of prefixes, what `wg` says.
+  case wireguard
 
   /// Runs the body and says what it reached; throws when something that must hold does not.
   @discardableResult
@@ -49,6 +51,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .proxy: try fuzzProxy(bytes, &marks)
     case .socks: try fuzzSOCKS(bytes, &marks)
     case .http: try fuzzHTTP(bytes, &marks)
+    case .wireguard: try fuzzWireGuard(bytes, &marks)
     }
     return marks
   }
@@ -74,6 +77,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .proxy: ProxyPlace.allCases.map { "\($0)" }
     case .socks: SOCKSPlace.allCases.map { "\($0)" }
     case .http: HTTPPlace.allCases.map { "\($0)" }
+    case .wireguard: WireGuardPlace.allCases.map { "\($0)" }
     }
   }
 }
