@@ -10,9 +10,11 @@ extension Device {
     identity?.privateKey.copy()
   }
 
-  /// Sets our key, or takes it away. All sessions end, as they belong to the old one; a peer that has our key goes.
+  /// Sets our key, or takes it away. All sessions end, as they belong to the old one; a peer that has our key goes. To
+  /// set the same key again changes nothing.
   public mutating func setPrivateKey(_ key: consuming SecretKey?, at now: Instant) {
     if let key {
+      if let identity, SecretKey.areEqual(identity.privateKey, key) { return }
       let identity = Identity(key)
       let ours = identity.publicKey
       checker = CookieChecker(for: ours)

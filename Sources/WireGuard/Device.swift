@@ -147,8 +147,8 @@ public struct Device: ~Copyable {
       }
     }
     if report.isWaiting {
-      if peer.canSend(at: now), report.counter < WireGuardLimit.rejectAfterMessages, report.counter > 0 {
-        // The key came between the packet and this report.
+      if peer.canSend(at: now), peer.current?.localIndex != report.localIndex {
+        // The key is on its way to the pump, or came there after this report.
         events.append(.release(peer.id))
       } else {
         initiate(peer, at: now)

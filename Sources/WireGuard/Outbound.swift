@@ -54,18 +54,21 @@ public struct Outbound: ~Copyable {
     public var bytes: UInt64 = 0
     /// The next counter of the key.
     public var counter: UInt64 = 0
+    /// The session of the key that was installed last.
+    public var localIndex: UInt32?
     /// Packets wait for a key.
     public var isWaiting = false
 
     public init(
       peer: PeerID, packets: UInt64 = 0, keepalives: UInt64 = 0, bytes: UInt64 = 0, counter: UInt64 = 0,
-      isWaiting: Bool = false
+      localIndex: UInt32? = nil, isWaiting: Bool = false
     ) {
       self.peer = peer
       self.packets = packets
       self.keepalives = keepalives
       self.bytes = bytes
       self.counter = counter
+      self.localIndex = localIndex
       self.isWaiting = isWaiting
     }
   }
@@ -73,6 +76,7 @@ public struct Outbound: ~Copyable {
   private final class Entry {
     let peer: PeerID
     var key: SendKey?
+    var localIndex: UInt32?
     var endpoint: Endpoint?
     var report: Report
     var isTouched = false
@@ -100,6 +104,7 @@ public struct Outbound: ~Copyable {
 
   public mutating func install(_ key: consuming SendKey) {
     let entry = entry(key.peer)
+    entry.localIndex = key.localIndex
     entry.key = consume key
   }
 
@@ -257,6 +262,7 @@ public struct Outbound: ~Copyable {
     entry.isTouched = false
     var report = entry.report
     report.counter = entry.key?.counter ?? 0
+    report.localIndex = entry.localIndex
     entry.report = Report(peer: entry.peer)
     return report
   }

@@ -53,6 +53,16 @@ public struct PeerTimers: Sendable {
     case giveUp
     /// Wipe the sessions' keys.
     case forget
+
+    fileprivate var bit: UInt8 {
+      switch self {
+      case .retry: 1
+      case .initiate: 2
+      case .keepalive: 4
+      case .giveUp: 8
+      case .forget: 16
+      }
+    }
   }
 
   public enum Reason: String, Sendable, CaseIterable {
@@ -74,7 +84,8 @@ public struct PeerTimers: Sendable {
   private var persistent: Instant?
   private var interval = TimeSpan.zero
   private var needsAnotherKeepalive = false
-  private var due: Set<Int> = []
+  /// A bit for each action, in their order.
+  private var due: UInt8 = 0
   /// Initiations sent since the first of this handshake.
   public private(set) var attempts = 0
 
@@ -177,14 +188,14 @@ public struct PeerTimers: Sendable {
 
   /// What is to be done now. Poll after each timeout, until `nil`.
   public mutating func pollAction() -> Action? {
-    guard !due.isEmpty else { return nil }
-    for (place, action) in Action.allCases.enumerated() where due.remove(place) != nil { return action }
+    for action in Action.allCases where due & action.bit != 0 {
+      due &= ~action.bit
+      return action
+    }
     return nil
   }
 
-  private mutating func want(_ action: Action) {
-    if let place = Action.allCases.firstIndex(of: action) { due.insert(place) }
-  }
+  private mutating func want(_ action: Action) { due |= action.bit }
 
   private mutating func restartPersistent(at now: Instant) {
     if interval > .zero { persistent = now + interval }

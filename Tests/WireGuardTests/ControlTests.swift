@@ -101,6 +101,23 @@ import Values
     #expect(device.publicKey == nil)
   }
 
+  @Test("Setting the same once more, as `wg syncconf` does, leaves the session alone")
+  func again() throws {
+    let two = try Two()
+    two.world.send(two.a, two.there())
+    two.world.run(.seconds(1))
+    let key = two.a.device.privateKey?.text ?? ""
+    let other = text(two.b.publicKey.bytes)
+    two.a.device.apply(
+      try change(
+        "set=1\nprivate_key=\(key)\nlisten_port=1\npublic_key=\(other)\nreplace_allowed_ips=true\n"
+          + "allowed_ip=10.0.0.2/32\n\n"), at: two.world.now)
+    two.a.settle(at: two.world.now)
+    two.world.send(two.a, two.there(1, from: 1))
+    two.world.run(.seconds(1))
+    #expect(two.b.delivered == two.there(2) && two.world.log(.initiation).count == 1)
+  }
+
   @Test(
     "What is no request is refused with the number that `wg` knows, and changes nothing",
     arguments: [
