@@ -28,7 +28,10 @@ public enum Checker {
       if let configuration = result.configuration { others.append(configuration) }
     }
     if let configuration = own.configuration {
-      if let host { diagnostics += checkHost(configuration, host, files: own.sources.files) }
+      if let host {
+        diagnostics += checkHost(configuration, host, files: own.sources.files)
+        if let network = host.network { diagnostics.removeAll { isRuled($0, configuration, network) } }
+      }
       let pair = checkPair(configuration, others)
       // A part that the other end needs changed is not worth a "not yet" as well.
       let places = Set(pair.filter { $0.severity == .error }.compactMap(\.primary?.span))
@@ -40,6 +43,17 @@ public enum Checker {
     return CheckReport(
       configuration: own.configuration, diagnostics: strict ? left.map(\.strict) : left, sources: map,
       accepted: accepted)
+  }
+
+  /// Whether a warning is about a mark without a routing rule, and this host has one.
+  private static func isRuled(_ diagnostic: Diagnostic, _ configuration: Configuration, _ network: NetworkFacts) -> Bool
+  {
+    guard diagnostic.code == .interfaceIntoTunnel, diagnostic.severity == .warning else { return false }
+    let marks = configuration.services.map(\.mark) + configuration.allNodes.map(\.mark)
+    guard let mark = marks.compactMap({ $0 }).first(where: { $0.span == diagnostic.primary?.span }) else {
+      return false
+    }
+    return network.markRules.contains { $0.concerns(mark.value) }
   }
 
   /// What the files of two or more ends say about each other.

@@ -111,12 +111,17 @@ import Values
       host: facts(text), strict: strict)
   }
 
-  /// `# here: FILE has mode 0644`, `# here: NAME resolves to ADDRESS`.
+  /// `# here: FILE has mode 0644`, `# here: NAME resolves to ADDRESS`, `# here: there is no interface but lo`.
   private static func facts(_ text: String) -> HostFacts? {
     guard let line = text.split(separator: "\n").first, line.hasPrefix("# here: ") else { return nil }
     let words = line.dropFirst(8).split(separator: " ").map(String.init)
     if words.count == 4, words[1] == "has", let mode = UInt32(words[3], radix: 8) {
       return HostFacts(permissions: [words[0]: mode])
+    }
+    if words == ["there", "is", "no", "interface", "but", "lo"] {
+      var network = NetworkFacts()
+      network.interfaces = [InterfaceFacts(name: "lo", addresses: [])]
+      return HostFacts(network: network)
     }
     if words.count == 4, words[1] == "resolves", let address = IPAddress(words[3]) {
       return HostFacts(resolved: [words[0]: [address]])

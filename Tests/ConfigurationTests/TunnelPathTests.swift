@@ -49,6 +49,14 @@ import Values
     #expect(check(client("so_mark: 51, preUp: [ip rule add fwmark 51 lookup 7]")).diagnostics.isEmpty)
     #expect(check(client("so_mark: 51", route: "10.9.0.0/16")).diagnostics.isEmpty)
     #expect(check(client("so_mark: 51, interface: eth0")).diagnostics.isEmpty)
+    // Where the host's rules are known they are what counts.
+    var network = NetworkFacts()
+    func codes() -> [DiagnosticCode] { check(client("so_mark: 51"), host: HostFacts(network: network)).codes }
+    #expect(codes().contains(.interfaceIntoTunnel))
+    network.markRules = [MarkRule(family: .ipv4, mark: 52)]
+    #expect(codes().contains(.interfaceIntoTunnel))
+    network.markRules = [MarkRule(family: .ipv4, mark: 51)]
+    #expect(!codes().contains(.interfaceIntoTunnel))
   }
 
   @Test("Two tunnels that leave through each other are named, one through the other is not")
