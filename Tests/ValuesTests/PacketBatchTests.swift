@@ -190,4 +190,47 @@ import Values
     empty.closeGaps()
     #expect(empty.isEmpty == true)
   }
+
+  @Test func `tailroom is padding up to a limit and a trailer, and packets that grow into it lie back to back`() {
+    let tailroom = PacketBatch.Tailroom(padding: 16, limit: 100, trailer: 16)
+    #expect([0, 1, 15, 16, 17, 96, 97, 100, 101].map(tailroom.after) == [16, 31, 17, 16, 31, 16, 19, 16, 16])
+    #expect(PacketBatch.Tailroom.none.after(77) == 0)
+    var batch = PacketBatch(capacity: 1_000, maximumCount: 9, headroom: 16, tailroom: tailroom)
+    for size in [100, 100, 100, 100, 50] { check(batch.reserve(size) != nil, "\(size)") }
+    for index in 0..<4 { check(batch.widenSlot(index, to: index, before: 16, length: 132), "\(index)") }
+    check(batch.widenSlot(4, to: 4, before: 16, length: 96), "the last")
+    #expect(batch.equalRun(from: 0, limit: 9, byteLimit: 10_000) == 5)
+    #expect(batch.end == 4 * 132 + 96)
+  }
+
+  @Test func `a packet whose tailroom does not fit is not taken, and taking one back gives its tailroom back`() {
+    var batch = PacketBatch(
+      capacity: 64, maximumCount: 4, tailroom: PacketBatch.Tailroom(padding: 1, limit: 0, trailer: 10))
+    check(batch.reserve(55) == nil, "55 bytes")
+    check(batch.reserve(20) != nil, "20 bytes")
+    #expect(batch.end == 30)
+    batch.shrinkLast(to: 5)
+    #expect(batch.end == 15)
+    check(batch.reserve(40) == nil, "40 bytes")
+    check(batch.reserve(39) != nil, "39 bytes")
+    batch.removeLast()
+    #expect(batch.end == 15)
+    batch.removeLast()
+    #expect(batch.end == 0)
+  }
+
+  @Test func `going through a batch keeps what is good, in order and cut`() {
+    var batch = batch([8, 9, 10, 11])
+    batch.moveSlot(1, to: 0, skipping: 2, length: 5)
+    batch.moveSlot(3, to: 1, skipping: 0, length: 11)
+    batch.keepFirst(2)
+    #expect(lengths(batch) == [5, 11])
+    #expect((0..<2).map { batch.slot($0).offset } == [10, 27])
+    let isWide = batch.widenSlot(1, to: 1, before: 28, length: 40)
+    let isLong = batch.widenSlot(1, to: 1, before: 0, length: 1 << 20)
+    let isShort = batch.widenSlot(1, to: 1, before: 4, length: 3)
+    #expect(!isWide && !isLong && !isShort)
+    batch.keepFirst(0)
+    #expect(batch.isEmpty == true)
+  }
 }
