@@ -83,6 +83,10 @@ import Values
       """
     #expect(check(proxy(chain: "out") + nodes).codes == [.misplacedKey])
     #expect(check(forward(target: nil, connector: "http").with("name: out", "name: in")).codes == [.missingReference])
+    let slipped = forward(target: "192.0.2.1:80", connector: "http").with(
+      "\nchains:\n- name: out\n  hops", "\n  chains:\n  - name: out\n    hops")
+    #expect(check(slipped).codes == [.misplacedKey], "\(check(slipped).rendered)")
+    #expect(check(slipped).rendered.contains("it belongs at the top level"))
   }
 
   @Test("A misspelt key in a good file is one error, whatever is missing then")

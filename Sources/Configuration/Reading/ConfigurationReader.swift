@@ -40,7 +40,7 @@ struct ConfigurationReader {
         [
           Neighbour("metadata", PartCatalog.serviceKeys), Neighbour("handler", Grammar.handler),
           Neighbour("listener", Grammar.listener), Neighbour("handler.metadata", handlerKeys),
-          Neighbour("listener.metadata", listenerKeys), Neighbour("forwarder", Grammar.forwarder),
+          Neighbour("listener.metadata", listenerKeys), Neighbour("forwarder", Grammar.forwarder), .top,
         ])
     else { return nil }
     let isKnown = handlerType.isAvailable && listenerType.isAvailable

@@ -243,6 +243,14 @@ struct Neighbour {
     names = keys.flatMap(\.names)
   }
 
+  /// The top of the file, for what slipped into one of its objects.
+  static let top = Neighbour("", Grammar.root)
+
+  var isTop: Bool { path.isEmpty }
+
+  /// As it is printed.
+  var shown: String { isTop ? "the top level" : "`\(path)`" }
+
   func has(_ name: String) -> Bool {
     let name = name.lowercased()
     return names.contains { $0.lowercased() == name }

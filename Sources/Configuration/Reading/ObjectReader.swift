@@ -285,8 +285,8 @@ struct ObjectReader {
     let plural = entry.value.sequence == nil ? nil : known.first { $0.lowercased() == entry.name.lowercased() + "s" }
     if plural == nil, let place = neighbours.first(where: { $0.has(entry.name) }) {
       return Diagnostic(
-        .misplacedKey, "`\(name)` is not a key of \(title); it belongs in `\(place.path)`",
-        at: .init(entry.key.span, "move this to `\(place.path)`"), notes: ["GOST ignores it here without a word"])
+        .misplacedKey, "`\(name)` is not a key of \(title); it belongs \(place.isTop ? "at" : "in") \(place.shown)",
+        at: .init(entry.key.span, "move this to \(place.shown)"), notes: ["GOST ignores it here without a word"])
     }
     if let near = plural ?? near ?? NearNames.best(for: entry.name, among: known) {
       return Diagnostic(
@@ -298,7 +298,7 @@ struct ObjectReader {
         return Diagnostic(
           .unknownKey, "unknown key `\(name)` in \(title)",
           at: .init(entry.key.span, "not a key of \(title)"),
-          help: ["`\(neighbour.path)` has a key `\(near)`"])
+          help: ["\(neighbour.shown) has a key `\(near)`"])
       }
     }
     return Diagnostic(

@@ -99,6 +99,12 @@ struct ReferenceRules {
     // A list whose own name is misspelt has them.
     let file = SourceSpan(file: name.span.file, start: 0, end: .max)
     if report.isFull || report.mends("\(kind)s", inside: file) { return }
+    // So does one that slipped into another object.
+    let slipped = report.diagnostics.contains { diagnostic in
+      diagnostic.code == .misplacedKey
+        && diagnostic.primary.map { report.sources.text(of: $0.span).lowercased() == "\(kind)s" } == true
+    }
+    if slipped { return }
     // One whose key `name` is misspelt may be the one.
     let nameless: [SourceSpan] =
       switch kind {
