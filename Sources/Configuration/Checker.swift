@@ -16,6 +16,21 @@ public enum Checker {
     _ files: [File], arguments: CommandLineArguments = CommandLineArguments(), with peers: [File] = [],
     host: HostFacts? = nil, strict: Bool = false, fragment: Bool = false
   ) -> CheckReport {
+    let report = judge(files, arguments: arguments, with: peers, host: host, strict: strict, fragment: fragment)
+    let search = FixSearch(
+      check: { number, bytes in
+        var files = files
+        if files.indices.contains(number) { files[number].bytes = bytes }
+        return judge(files, arguments: arguments, with: peers, host: host, strict: strict, fragment: fragment)
+      }, count: files.count, size: (files + peers).reduce(512) { $0 + $1.bytes.count }, fragment: fragment)
+    return search.complete(report)
+  }
+
+  /// The same without the search for fixes.
+  private static func judge(
+    _ files: [File], arguments: CommandLineArguments, with peers: [File], host: HostFacts?, strict: Bool,
+    fragment: Bool
+  ) -> CheckReport {
     let own = ConfigurationLoader.load(sources: files, arguments: arguments, fragment: fragment)
     var map = own.sources
     var diagnostics = own.diagnostics
@@ -41,7 +56,7 @@ public enum Checker {
     let ordered = diagnostics.inFileOrder().map { $0.keepingQuotes(in: map) }.tellingOnce()
     let (left, accepted) = own.acceptances.apply(to: ordered, alone: peers.isEmpty)
     return CheckReport(
-      configuration: own.configuration, diagnostics: strict ? left.map(\.strict) : left, sources: map,
+      configuration: own.configuration, diagnostics: strict ? left.map { $0.strict(in: map) } : left, sources: map,
       accepted: accepted)
   }
 
@@ -99,11 +114,13 @@ public struct CheckReport: Sendable {
 
 extension Diagnostic {
   /// As `--strict` has it.
-  fileprivate var strict: Diagnostic {
+  fileprivate func strict(in sources: SourceMap) -> Diagnostic {
     guard severity == .warning, code.isSecurity else { return self }
     var copy = self
     copy.severity = .error
-    copy.notes.append("an error because of `--strict`; `# culvert: accept \(code.rawValue) reason` accepts it")
+    let isArgument = primary.flatMap { sources.file($0.span.file)?.isArgument } ?? true
+    let acceptance = isArgument ? "--accept \(code.rawValue)=reason" : "# culvert: accept \(code.rawValue) reason"
+    copy.notes.append("an error because of `--strict`; `\(acceptance)` accepts it")
     return copy
   }
 }

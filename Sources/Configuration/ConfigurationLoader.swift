@@ -31,6 +31,7 @@ public enum ConfigurationLoader {
       diagnostics.forEach(report.add)
       if diagnostics.contains(where: { $0.code.isUnreadable && $0.severity == .error }) { readable = false }
       guard let root else { continue }
+      report.sources = map
       if let file = map.file(id) { acceptances += AcceptanceReader(file: file, root: root, report: report).read() }
       if root["services"] != nil { mentionsServices = true }
       let piece = fragment ? Fragment(root, isJSON: isJSON(source)) : nil

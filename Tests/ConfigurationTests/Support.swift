@@ -61,17 +61,21 @@ extension ChainConfiguration {
 
 /// The files of the main case.
 enum Examples {
-  static let folder: String = {
+  static let folder = examples + "tun-over-icmp6/"
+
+  private static let examples: String = {
     let parts = #filePath.split(separator: "/").dropLast(3)
-    return "/" + parts.joined(separator: "/") + "/examples/tun-over-icmp6/"
+    return "/" + parts.joined(separator: "/") + "/examples/"
   }()
 
-  static let server = read("server.yaml")
-  static let serverAuto = read("server-auto.yaml")
-  static let client = read("client.yaml")
+  static let server = read("tun-over-icmp6/server.yaml")
+  static let serverAuto = read("tun-over-icmp6/server-auto.yaml")
+  static let client = read("tun-over-icmp6/client.yaml")
+  static let serverTLS = read("tun-over-tls/server.yaml")
+  static let clientTLS = read("tun-over-tls/client.yaml")
 
   private static func read(_ name: String) -> String {
-    guard let file = fopen(folder + name, "r") else { return "" }
+    guard let file = fopen(examples + name, "r") else { return "" }
     defer { fclose(file) }
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     let count = fread(&buffer, 1, buffer.count, file)

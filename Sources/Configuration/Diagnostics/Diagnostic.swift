@@ -77,6 +77,11 @@ public struct Diagnostic: Sendable {
   public var fix: Fix?
   /// Of a "not yet": what is missing, where it can be met in several places. See `tellingOnce`.
   var subject: String?
+  /// Other fixes, each instead of `fix`, which is the best.
+  public var alternatives: [Fix] = []
+
+  /// Of a file that is not YAML: whether a line that begins in another column could be the cause.
+  var isAboutColumns = true
 
   public init(
     _ code: DiagnosticCode, _ message: String, _ severity: Severity = .error, at primary: Label? = nil,
@@ -99,10 +104,17 @@ extension Diagnostic {
     guard let fix else { return self }
     if fix.edits.contains(where: { sources.file($0.span.file)?.isArgument == true }) { return fittingArgument(sources) }
     var copy = self
-    let edits = fix.edits.map { edit -> Fix.Edit in
+    copy.fix = fix.keepingQuotes(in: sources)
+    return copy
+  }
+}
+
+extension Diagnostic.Fix {
+  func keepingQuotes(in sources: SourceMap) -> Diagnostic.Fix {
+    let edits = edits.map { edit -> Edit in
       guard let first = sources.file(edit.span.file)?.slice(edit.span.start..<edit.span.end).first,
         first == UInt8(ascii: "\"") || first == UInt8(ascii: "'") || edit.replacement.hasPrefix("["),
-        edit.span.end > edit.span.start + 1,
+        edit.span.end > edit.span.start + 1, !["{", "[{", "[\""].contains(where: edit.replacement.hasPrefix),
         !edit.replacement.isEmpty, edit.replacement.utf8.first != first,
         edit.replacement.utf8.first != UInt8(ascii: "\"")
       else { return edit }
@@ -110,10 +122,9 @@ extension Diagnostic {
       let isQuoted = first == UInt8(ascii: "\"") || first == UInt8(ascii: "'")
       guard isQuoted || edit.replacement.contains("]:") else { return edit }
       let quote = isQuoted ? String(UnicodeScalar(first)) : "\""
-      return Fix.Edit(edit.span, quote + edit.replacement + quote)
+      return Edit(edit.span, quote + edit.replacement + quote)
     }
-    copy.fix = Fix(fix.title, edits, isCertain: fix.isCertain)
-    return copy
+    return Diagnostic.Fix(title, edits, isCertain: isCertain)
   }
 }
 

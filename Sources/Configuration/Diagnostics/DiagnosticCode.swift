@@ -26,6 +26,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case nothingToDo = "CV0110"
   case numberAsText = "CV0111"
   case unknownTag = "CV0112"
+  case dashInText = "CV0113"
 
   // Names and references.
   case duplicateName = "CV0201"

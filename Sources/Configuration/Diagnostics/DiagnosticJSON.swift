@@ -2,7 +2,7 @@
 ///
 /// `{"schema":"culvert.diagnostics/1","exit":1,"errors":1,"notYet":0,"warnings":0,"diagnostics":[…],
 /// "accepted":[…]}`; each diagnostic has `code severity security message`, where there is a place `file line column endLine endColumn label`, and
-/// `related notes help fix`; an accepted one its `reason`. Lines and columns count from 1; the end is behind the last character. A fix lists edits
+/// `related notes help fix alternatives`; an accepted one its `reason`. Lines and columns count from 1; the end is behind the last character. A fix lists edits
 /// by byte offset, so that a program can apply them without counting characters.
 public enum DiagnosticJSON {
   public static func render(
@@ -50,17 +50,22 @@ public enum DiagnosticJSON {
     }
     writer.array("notes", diagnostic.notes) { $0.string($1) }
     writer.array("help", diagnostic.help) { $0.string($1) }
-    guard let fix = diagnostic.fix else { return }
-    writer.object("fix") {
-      $0.field("title", fix.title)
-      $0.field("certain", fix.isCertain)
-      $0.array("edits", fix.edits) { writer, edit in
-        writer.object {
-          $0.field("file", sources.file(edit.span.file)?.name ?? "")
-          $0.field("start", edit.span.start)
-          $0.field("end", edit.span.end)
-          $0.field("replacement", edit.replacement)
-        }
+    if let fix = diagnostic.fix { writer.object("fix") { write(fix, to: &$0, sources) } }
+    if diagnostic.alternatives.isEmpty { return }
+    writer.array("alternatives", diagnostic.alternatives) { writer, fix in
+      writer.object { write(fix, to: &$0, sources) }
+    }
+  }
+
+  private static func write(_ fix: Diagnostic.Fix, to writer: inout JSONWriter, _ sources: SourceMap) {
+    writer.field("title", fix.title)
+    writer.field("certain", fix.isCertain)
+    writer.array("edits", fix.edits) { writer, edit in
+      writer.object {
+        $0.field("file", sources.file(edit.span.file)?.name ?? "")
+        $0.field("start", edit.span.start)
+        $0.field("end", edit.span.end)
+        $0.field("replacement", edit.replacement)
       }
     }
   }

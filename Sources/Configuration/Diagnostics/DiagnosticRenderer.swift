@@ -33,7 +33,8 @@ public struct DiagnosticRenderer: Sendable {
     for help in diagnostic.help {
       lines += wrapped(help, prefix: "\(pad) \(paint("=", .gutter)) help: ", cells: gutter + 9)
     }
-    if let fix = diagnostic.fix { lines += preview(fix, gutter: gutter) }
+    if let fix = diagnostic.fix { lines += preview(fix, as: "help", gutter: gutter) }
+    for fix in diagnostic.alternatives { lines += preview(fix, as: "or", gutter: gutter) }
     return lines.joined(separator: "\n") + "\n"
   }
 
@@ -99,7 +100,7 @@ public struct DiagnosticRenderer: Sendable {
 
   private func gutterWidth(_ diagnostic: Diagnostic) -> Int {
     let spans = ([diagnostic.primary].compactMap { $0 } + diagnostic.secondary).map(\.span)
-    let fixes = diagnostic.fix?.edits.map(\.span) ?? []
+    let fixes = ([diagnostic.fix].compactMap { $0 } + diagnostic.alternatives).flatMap(\.edits).map(\.span)
     let last = (spans + fixes).compactMap { sources.file($0.file)?.position(at: $0.start).line }.max() ?? 1
     return String(last).count
   }
@@ -212,10 +213,12 @@ public struct DiagnosticRenderer: Sendable {
 
   // MARK: Fix
 
-  private func preview(_ fix: Diagnostic.Fix, gutter: Int) -> [String] {
+  /// What is not certain says so: `--fix` leaves it to the reader.
+  private func preview(_ fix: Diagnostic.Fix, as word: String, gutter: Int) -> [String] {
     let pad = String(repeating: " ", count: gutter)
-    let title = fix.isCertain || fix.title.contains(" if ") ? fix.title : fix.title + ", if that is meant"
-    var rows = ["\(paint("help", .help))\(paint(": " + title, .bold))"]
+    let isPlain = fix.isCertain || word == "or" || [" if ", "such as this"].contains { fix.title.contains($0) }
+    let title = isPlain ? fix.title : fix.title + ", if that is meant"
+    var rows = ["\(paint(word, .help))\(paint(": " + title, .bold))"]
     rows.append("\(pad) \(paint("|", .gutter))")
     var rest = fix.edits.sorted { ($0.span.file, $0.span.start) < ($1.span.file, $1.span.start) }[...]
     var previous = fix.edits.first?.span.file
@@ -224,12 +227,52 @@ public struct DiagnosticRenderer: Sendable {
         rows.append("\(pad)\(paint(":::", .gutter)) \(printable(file.name, limit: 200))")
       }
       previous = first.span.file
+      if let lines = wholeLines(first, in: file, gutter: gutter) {
+        rows += lines
+        rest = rest.dropFirst()
+        continue
+      }
       let number = file.position(at: first.span.start).line
-      let onLine = rest.prefix { $0.span.file == file.id && file.position(at: $0.span.start).line == number }
+      let onLine = rest.prefix {
+        $0.span.file == file.id && file.position(at: $0.span.start).line == number
+          && wholeLines($0, in: file, gutter: gutter) == nil
+      }
       rows += patched(file, number, Array(onLine), gutter: gutter)
       rest = rest.dropFirst(onLine.count)
     }
     return rows
+  }
+
+  private static let mostLines = 8
+
+  /// For an edit that takes out whole lines, or puts some in: each with a sign before it. `nil` for another one.
+  private func wholeLines(_ edit: Diagnostic.Fix.Edit, in file: SourceFile, gutter: Int) -> [String]? {
+    let start = file.position(at: edit.span.start)
+    let end = file.position(at: edit.span.end)
+    let isAtLine = { (place: SourcePosition) in place.column == 1 || place.offset == file.bytes.count }
+    guard isAtLine(start), isAtLine(end) else { return nil }
+    if edit.replacement.isEmpty, start.column == 1, end.offset > start.offset {
+      let last = end.column == 1 ? end.line - 1 : end.line
+      return (start.line...max(start.line, last)).prefix(Self.mostLines).map { number in
+        let text = LineCells(file, number, near: 0).visible(from: 0, width: room(gutter))
+        return row(number, "-", text, gutter: gutter)
+      }
+    }
+    guard edit.span.start == edit.span.end, edit.replacement.hasSuffix("\n"), edit.replacement.count > 1 else {
+      return nil
+    }
+    let first = start.column == 1 ? start.line : start.line + 1
+    let lines = edit.replacement.split(separator: "\n", omittingEmptySubsequences: true).prefix(Self.mostLines)
+    return lines.enumerated().map { index, line in
+      let cells = LineCells(bytes: Array(line.utf8)[...], base: 0, concealed: [], cut: (false, false))
+      return row(first + index, "+", cells.visible(from: 0, width: room(gutter)), gutter: gutter)
+    }
+  }
+
+  private func row(_ number: Int, _ sign: String, _ text: String, gutter: Int) -> String {
+    let label = String(number)
+    let space = String(repeating: " ", count: max(0, gutter - label.count))
+    return "\(space)\(paint(label + " " + sign, .help)) \(text)"
   }
 
   /// A line as it will be, with marks below what is new.

@@ -86,6 +86,14 @@ extension Explanations {
       ],
       wrong: .init(ExampleFile.server(net: "!cidr 10.0.0.1/24")), right: .init(ExampleFile.server())),
     Explanation(
+      .dashInText, "an item that is part of the text above it",
+      [
+        "A text without quotes may go on in the lines below it, where they are indented deeper. A line that was to begin the next item of a list, and slipped to the right, is so swallowed: two commands become one, and GOST says nothing.",
+        "Begin the line in the column of the other items. A text that is meant to have such a line needs quotes.",
+      ],
+      wrong: .init(ExampleFile.server() + "\n  metadata:\n    preUp:\n    - echo one\n      - echo two"),
+      right: .init(ExampleFile.server() + "\n  metadata:\n    preUp:\n    - echo one\n    - echo two")),
+    Explanation(
       .duplicateName, "a name is given twice",
       [
         "Two services, chains, hops, authers, users or interfaces have one name. GOST stops in the middle of loading, with what it started so far still running, or silently takes one of the two."

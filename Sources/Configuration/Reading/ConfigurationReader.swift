@@ -514,7 +514,10 @@ struct ConfigurationReader {
         and: key.availability == .available ? [.init(twin.key.span, "this one is in force")] : [],
         help: ["remove it here"])
     }
-    let known = keys.filter { if case .withoutEffect = $0.availability { false } else { true } }.flatMap(\.names)
+    // Those that have an effect win a tie.
+    let known =
+      keys.filter { $0.availability == .available }.flatMap(\.names)
+      + keys.filter { $0.availability != .available }.flatMap(\.names)
     let shown = keys.filter { $0.availability == .available }.map(\.name)
     var diagnostic = ObjectReader.unknown(
       entry, in: title, known: shown, neighbours: neighbours, near: NearNames.best(for: entry.name, among: known))

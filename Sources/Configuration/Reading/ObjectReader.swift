@@ -86,13 +86,25 @@ final class Report {
 
   /// What was found, in file order, each fix fit for the file.
   var findings: [Diagnostic] {
-    var ordered = diagnostics.inFileOrder().map { $0.keepingQuotes(in: sources) }
+    var ordered = diagnostics.inFileOrder().map { $0.keepingQuotes(in: sources).showingAliases(in: sources) }
     if leftOut > 0, let last = ordered.popLast() {
       var closing = last
       closing.notes.append("there is more: only the first \(Self.limit) findings are reported")
       ordered.append(closing)
     }
     return ordered
+  }
+}
+
+extension Diagnostic {
+  /// What is wrong with an anchored value may be wrong only where an alias puts it.
+  fileprivate func showingAliases(in sources: SourceMap) -> Diagnostic {
+    guard severity == .error, let place = primary?.span else { return self }
+    let aliases = sources.aliases(around: place)
+    if aliases.isEmpty { return self }
+    var copy = self
+    copy.secondary += aliases.map { .init($0, "comes in here") }
+    return copy
   }
 }
 

@@ -497,14 +497,29 @@ struct ValueReader {
       if !text.isEmpty {
         let lead = piece.utf8.prefix { $0 == 0x20 || $0 == 0x09 }.count
         let start = node.span.start + quotes + offset + lead
-        items.append(
-          Located(
-            text,
-            at: exact ? SourceSpan(file: node.span.file, start: start, end: start + text.utf8.count) : node.span))
+        let place =
+          exact
+          ? SourceSpan(file: node.span.file, start: start, end: start + text.utf8.count)
+          : self.place(of: text, in: node.span, behind: items.last?.span) ?? node.span
+        items.append(Located(text, at: place))
       }
       offset += piece.utf8.count + 1
     }
     return items
+  }
+
+  /// Where a part of a text stands that goes over several lines: from its first word to its last.
+  private func place(of text: String, in span: SourceSpan, behind previous: SourceSpan?) -> SourceSpan? {
+    guard let file = report.sources.file(span.file) else { return nil }
+    var offset = previous.map { $0.end < span.end ? $0.end : span.start } ?? span.start
+    var start: Int?
+    for word in text.split(whereSeparator: { $0 == " " || $0 == "\n" }).prefix(64) {
+      let rest = file.slice(offset..<max(offset, span.end))
+      guard let place = rest.indices.first(where: { rest[$0...].starts(with: word.utf8) }) else { return nil }
+      start = start ?? place
+      offset = place + word.utf8.count
+    }
+    return start.map { SourceSpan(file: span.file, start: $0, end: offset) }
   }
 
   // MARK: Reports

@@ -113,6 +113,7 @@ struct ReferenceRules {
       default: configuration.hops.filter(\.name.value.isEmpty).map(\.span)
       }
     if nameless.contains(where: { report.mends("name", inside: $0) }) { return }
+    let known = known.filter { !$0.isEmpty }
     let near = NearNames.best(for: name.value, among: known)
     let only = near == nil && known.count == 1 ? known.first : nil
     var help = help
@@ -125,8 +126,14 @@ struct ReferenceRules {
         at: .init(name.span, near.map { "did you mean `\(printable($0))`?" } ?? "no such \(kind)"), notes: [why],
         help: help,
         fix: (near ?? only).map {
-          Diagnostic.Fix("write `\(printable($0))`", [.init(name.span, $0)], isCertain: near != nil)
+          Diagnostic.Fix(
+            "write `\(printable($0))`", [.init(name.span, $0)], isCertain: near.map { isSlip(name.value, $0) } ?? false)
         }))
+  }
+
+  /// `hop-1` is no slip of `hop-0`: names that are counted differ on purpose.
+  private func isSlip(_ name: String, _ other: String) -> Bool {
+    name.filter(\.isNumber) == other.filter(\.isNumber)
   }
 
   /// Not judged in a file with other faults, or with parts that are not there yet and have references of their own.

@@ -47,6 +47,19 @@ public struct SourceMap: Sendable {
   /// The names of the files that hold something secret.
   public var namesOfFilesWithSecrets: [String] { files.filter { !$0.isArgument && !$0.concealed.isEmpty }.map(\.name) }
 
+  /// Remembers where an alias stands, and the value that it stands for.
+  mutating func note(alias: SourceSpan, of value: SourceSpan) {
+    guard files.indices.contains(alias.file.number), files[alias.file.number].aliases.count < 1_000 else { return }
+    files[alias.file.number].aliases.append((alias, value))
+  }
+
+  /// Where a place inside an anchored value is used as well: the aliases, the first few.
+  func aliases(around span: SourceSpan) -> [SourceSpan] {
+    guard let aliases = file(span.file)?.aliases, !aliases.isEmpty else { return [] }
+    return Array(
+      aliases.lazy.filter { $0.value.start <= span.start && span.end <= $0.value.end }.map(\.alias).prefix(4))
+  }
+
   /// Marks a span whose text must not be printed.
   mutating func conceal(_ span: SourceSpan) {
     guard files.indices.contains(span.file.number) else { return }
@@ -113,6 +126,8 @@ public struct SourceFile: Sendable {
   let lineStarts: [Int]
   /// Whether it is an argument of the command line, which is no YAML.
   var isArgument = false
+  /// Aliases with the values that they stand for.
+  fileprivate(set) var aliases: [(alias: SourceSpan, value: SourceSpan)] = []
   /// Byte ranges of secrets, printed as asterisks.
   var concealed: [Range<Int>] = []
 

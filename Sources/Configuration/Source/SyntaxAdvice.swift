@@ -11,10 +11,11 @@ enum SyntaxAdvice {
     let here = SourceSpan(file: file.id, start: offset, end: min(offset + 1, file.bytes.count))
     func fault(
       _ message: String, at span: SourceSpan, _ label: String, secondary: [Diagnostic.Label] = [], help: [String] = [],
-      fix: Diagnostic.Fix? = nil
+      fix: Diagnostic.Fix? = nil, isAboutColumns: Bool = true
     ) -> YAMLFault {
-      YAMLFault(
-        diagnostic: Diagnostic(.syntax, message, at: .init(span, label), and: secondary, help: help, fix: fix))
+      var diagnostic = Diagnostic(.syntax, message, at: .init(span, label), and: secondary, help: help, fix: fix)
+      diagnostic.isAboutColumns = isAboutColumns
+      return YAMLFault(diagnostic: diagnostic)
     }
 
     if let tab = indentingTab(file, near: offset) {
@@ -28,7 +29,8 @@ enum SyntaxAdvice {
       context?.contains("quoted") == true
     {
       let quote = SourceSpan(file: file.id, start: start, end: start + 1)
-      return fault("this quote is never closed", at: quote, "the text begins here and has no end")
+      return fault(
+        "this quote is never closed", at: quote, "the text begins here and has no end", isAboutColumns: false)
     }
     if problem.contains("did not find expected ',' or"), let start = contextOffset {
       let bracket = SourceSpan(file: file.id, start: start, end: start + 1)
@@ -36,13 +38,15 @@ enum SyntaxAdvice {
       let closing = open == "{" ? "}" : "]"
       return fault(
         "`,` or `\(closing)` is missing here", at: here, "expected `,` or `\(closing)`",
-        secondary: [.init(bracket, "for this `\(open)`")])
+        secondary: [.init(bracket, "for this `\(open)`")], isAboutColumns: false)
     }
     if problem.contains("mapping values are not allowed") {
-      if let (indentation, wanted) = deeperThanSibling(file, at: offset) {
+      if let (indentation, wanted, sibling) = deeperThanSibling(file, at: offset) {
+        let isNext = file.position(at: sibling.start).line + 1 == file.position(at: offset).line
         return fault(
           "this line is indented deeper than the one that it belongs to", at: lineSpan(file, at: offset),
-          "the line above ends with a value, and nothing can stand below it",
+          isNext ? "the line above ends with a value, and nothing can stand below it" : "indented deeper",
+          secondary: isNext ? [] : [.init(sibling, "this ends with a value, and nothing can stand below it")],
           help: ["begin the keys of one mapping in the same column"],
           fix: Diagnostic.Fix(
             "begin it in column \(wanted + 1)", [.init(indentation, String(repeating: " ", count: wanted))],
@@ -89,14 +93,16 @@ enum SyntaxAdvice {
       return fault(
         "`\(printable(sign))` begins \(what) here, and no name follows",
         at: SourceSpan(file: file.id, start: start, end: start + 1),
-        "not the start of a text", help: ["quote a text that begins with `\(printable(sign))`"])
+        "not the start of a text", help: ["quote a text that begins with `\(printable(sign))`"],
+        isAboutColumns: false)
     }
     if problem.contains("did not find expected node content"), file.bytes[offset...].allSatisfy({ $0 <= 0x20 }) {
       let end = file.bytes.lastIndex { $0 > 0x20 } ?? 0
       return fault(
         "the file ends between brackets",
         at: SourceSpan(file: file.id, start: end, end: min(end + 1, file.bytes.count)),
-        "nothing comes behind this", help: ["close every `{` by a `}` and every `[` by a `]`"])
+        "nothing comes behind this", help: ["close every `{` by a `}` and every `[` by a `]`"],
+        isAboutColumns: false)
     }
     if problem.contains("did not find expected node content"), let colon = bareColon(file, at: offset) {
       let text = String(decoding: file.slice(colon.start..<colon.end), as: UTF8.self)
@@ -113,12 +119,14 @@ enum SyntaxAdvice {
     if problem.contains("cannot start any token") {
       return fault(
         "`\(printable(String(decoding: file.slice(here.start..<here.end), as: UTF8.self)))` cannot begin a value",
-        at: here, "quote a text that begins with this character")
+        at: here, "quote a text that begins with this character",
+        isAboutColumns: false)
     }
     if problem.contains("unknown escape character") {
       return fault(
         "this escape has no meaning in a quoted text", at: here, "unknown escape",
-        help: ["write `\\\\` for a backslash, or use single quotes"])
+        help: ["write `\\\\` for a backslash, or use single quotes"],
+        isAboutColumns: false)
     }
     let line = lineSpan(file, at: offset)
     return fault(
@@ -147,9 +155,9 @@ enum SyntaxAdvice {
     return nil
   }
 
-  /// For a `key:` that is indented deeper than a finished `key: value` above it: its indentation, and the column
-  /// where that key begins.
-  private static func deeperThanSibling(_ file: SourceFile, at offset: Int) -> (SourceSpan, Int)? {
+  /// For a `key:` that is indented deeper than a finished `key: value` above it: its indentation, the column where that
+  /// key begins, and that line.
+  private static func deeperThanSibling(_ file: SourceFile, at offset: Int) -> (SourceSpan, Int, SourceSpan)? {
     let number = file.position(at: offset).line
     guard let line = file.line(number) else { return nil }
     let indent = file.bytes[line].prefix { $0 == 0x20 }.count
@@ -167,7 +175,8 @@ enum SyntaxAdvice {
       guard let colon = key.firstIndex(of: UInt8(ascii: ":")), colon + 1 < key.endIndex, indent > wanted else {
         return nil
       }
-      return (SourceSpan(file: file.id, start: line.lowerBound, end: line.lowerBound + indent), wanted)
+      let indentation = SourceSpan(file: file.id, start: line.lowerBound, end: line.lowerBound + indent)
+      return (indentation, wanted, lineSpan(file, at: candidate.lowerBound))
     }
     return nil
   }

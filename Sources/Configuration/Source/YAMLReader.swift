@@ -36,6 +36,7 @@ public enum YAMLReader {
     do throws(YAMLFault) {
       let root = try builder.build()
       for span in builder.secrets { sources.conceal(span) }
+      for (alias, value) in builder.uses { sources.note(alias: alias, of: value) }
       return (root, builder.diagnostics)
     } catch {
       for span in builder.secrets { sources.conceal(span) }
@@ -89,6 +90,8 @@ private final class YAMLBuilder {
   let limits: YAMLReader.Limits
   private(set) var diagnostics: [Diagnostic] = []
   private(set) var secrets: [SourceSpan] = []
+  /// Aliases, each with the value that it stands for; the first ones.
+  private(set) var uses: [(alias: SourceSpan, value: SourceSpan)] = []
 
   private let offsets: CharacterOffsets
   private var stack: [OpenCollection] = []
@@ -207,6 +210,7 @@ private final class YAMLBuilder {
       default: report(tag: tag, span, text: data.style == YAML_PLAIN_SCALAR_STYLE ? text : nil)
       }
     }
+    if style == .plain, data.tag == nil { lookForDash(in: span) }
     // A block scalar ends where the next token begins.
     let node = YAMLNode(
       content: .scalar(YAMLScalar(text: text, style: style)), span: style == .block ? trimmed(span) : span)
@@ -214,6 +218,28 @@ private final class YAMLBuilder {
     let built = Built(node: node, size: 1)
     if let anchor = data.anchor { anchors[self.text(anchor)] = built }
     return built
+  }
+
+  /// A text without quotes may go on in lines below that are indented deeper, and a line that was to begin an item of a
+  /// list is swallowed by it.
+  private func lookForDash(in span: SourceSpan) {
+    let text = file.slice(span.start..<span.end)
+    guard var line = text.firstIndex(of: 0x0A) else { return }
+    while let start = text[line...].firstIndex(where: { $0 > 0x20 }) {
+      if text[start] == UInt8(ascii: "-"), text[start...].dropFirst().first == 0x20 {
+        let place = SourceSpan(file: file.id, start: start, end: start + 1)
+        note(
+          Diagnostic(
+            .dashInText, "this `-` begins no item: the line is part of the text above it",
+            at: .init(place, "indented deeper than the text's first line"),
+            and: [.init(SourceSpan(file: file.id, start: span.start, end: line), "the text begins here")],
+            notes: ["the whole is one text, as GOST reads it too"],
+            help: ["begin it in the column of the other items, or put the text in quotes"]))
+        return
+      }
+      guard let next = text[start...].firstIndex(of: 0x0A) else { return }
+      line = next
+    }
   }
 
   private func alias(_ name: String, _ span: SourceSpan) throws(YAMLFault) -> Built {
@@ -229,6 +255,7 @@ private final class YAMLBuilder {
         fix: near.map { .replace(span, with: "*\($0)", "write `*\($0)`") })
     }
     try count(built.size, span)
+    if uses.count < 1_000 { uses.append((span, built.node.span)) }
     built.node.anchor = built.node.anchor ?? built.node.span
     built.node.span = span
     return built

@@ -13,6 +13,14 @@ struct Mutant: Sendable {
   let bytes: [UInt8]
   /// Lines of the changed file, counted from 1.
   let lines: Set<Int>
+
+  /// Whether all that the original said can still be read in the file: values were not replaced, nor names.
+  var keepsMeaning: Bool {
+    switch kind {
+    case .misspelt, .moved, .duplicate, .indentation, .invalidBytes: true
+    case .wrongType, .cutReference, .swappedTypes, .otherFamily, .aliasBomb, .deepNesting, .hugeScalar: false
+    }
+  }
 }
 
 /// Makes the mistakes that people make, and those that attackers make.
