@@ -45,6 +45,7 @@ public enum ConfigurationLoader {
       }
       if expansion.root == nil || !expansion.hasWholeChain { readable = false }
     }
+    acceptances += arguments.accepted(into: &map, report)
     if readable, !fragment, configuration.services.isEmpty,
       !report.diagnostics.contains(where: { $0.severity == .error })
     {

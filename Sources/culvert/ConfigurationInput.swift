@@ -24,8 +24,15 @@ struct ConfigurationInput: ParsableArguments {
       "The next hop on the way out: connector+dialer://user:password@host:port?key=value.", valueName: "address"))
   var nodes: [String] = []
 
+  @Option(
+    name: .customLong("accept"), parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
+      "Accept a warning in all that is given, by its code and with the reason; may be repeated.",
+      valueName: "code=reason"))
+  var acceptances: [String] = []
+
   var arguments: CommandLineArguments {
-    CommandLineArguments(services: services, nodes: nodes, worker: Self.worker)
+    CommandLineArguments(services: services, nodes: nodes, worker: Self.worker, acceptances: acceptances)
   }
 
   /// The number of this process among the workers of one command line.

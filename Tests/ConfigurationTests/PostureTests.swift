@@ -181,6 +181,51 @@ import Testing
     #expect(pair.diagnostics.isEmpty, "\(pair.rendered)")
   }
 
+  @Test("An argument accepts in addresses and in files, for all that is given")
+  func arguments() {
+    let acceptance = "CV0708,cv0711 = only the office gets here"
+    let open = CommandLineArguments(
+      services: ["relay+tls://:8443"], nodes: ["relay+tls://example.com:443"], acceptances: [acceptance])
+    let report = Checker.check([], arguments: open, strict: true)
+    #expect(report.diagnostics.isEmpty && report.exitCode == 0, "\(report.rendered)")
+    #expect(
+      report.accepted.map(\.diagnostic.code).sorted { $0.rawValue < $1.rawValue } == [.openProxy, .unverifiedTLS])
+    #expect(report.accepted.allSatisfy { $0.isExternal && $0.reason == "only the office gets here" })
+    let sarif = SARIF.render([], sources: report.sources, accepted: report.accepted, version: "1")
+    #expect(
+      sarif.contains(#""suppressions":[{"kind":"external","justification":"only the office gets here"}]"#), "\(sarif)")
+    let file = [(name: "a.yaml", bytes: Array(Self.open.utf8))]
+    let alone = Checker.check(
+      file, arguments: CommandLineArguments(acceptances: ["CV0708=only the office gets here"]), strict: true)
+    #expect(alone.diagnostics.isEmpty && alone.accepted.count == 1, "\(alone.rendered)")
+    // Those of the other end are not ours to accept, and are not named either.
+    let pair = Checker.check(
+      file, arguments: CommandLineArguments(acceptances: ["CV0708=ours"]), with: file, strict: true)
+    #expect(pair.codes == [] && pair.accepted.count == 1, "\(pair.rendered)")
+    let fixed = Fixer.fix(
+      [], arguments: CommandLineArguments(services: ["rellay+tls://:1"], acceptances: ["CV0708=ours"]), strict: true)
+    #expect(fixed.report.exitCode == 0 && fixed.report.accepted.count == 1, "\(fixed.report.rendered)")
+    #expect(fixed.arguments.count == 1)
+  }
+
+  @Test("An argument that accepts nothing says so, at itself")
+  func badArguments() {
+    let cases: [(String, DiagnosticCode, String)] = [
+      ("CV0708", .badAcceptance, "CV0708"), ("CV0708=", .badAcceptance, "CV0708"),
+      ("=because", .badAcceptance, "=because"), ("CV9999=because", .badAcceptance, "CV9999"),
+      ("CV0712=because", .unusedAcceptance, "CV0712"), ("", .badAcceptance, ""),
+    ]
+    for (text, code, place) in cases {
+      let report = Checker.check(
+        [], arguments: CommandLineArguments(services: ["auto://127.0.0.1:8080"], acceptances: [text]))
+      #expect(report.codes == [code], "\(text)\n\(report.rendered)")
+      #expect(report.place(code) == "1:1 \(place)", "\(text)\n\(report.rendered)")
+      #expect(report.rendered.contains("--> --accept #1:1:1"), "\(report.rendered)")
+    }
+    let strict = Checker.check([], arguments: CommandLineArguments(services: ["relay+tls://:8443"]), strict: true)
+    #expect(strict.rendered.contains("`--accept CV0708=reason` accepts it"), "\(strict.rendered)")
+  }
+
   @Test("The other end's acceptances are its own")
   func peers() {
     let peer = Examples.server.with("type: relay", "type: relay # culvert: accept CV0708")

@@ -7,7 +7,8 @@ import Values
 /// A comment, because GOST never sees it. It stands behind the line that is meant, or on lines of its own above it, and
 /// covers that line with all that is indented below it: a whole service when it stands at the service's first line.
 /// JSON has no comments, so the same can be said in a top-level `x-culvert`, which GOST passes over as it does every
-/// key that it does not know; there an object is meant by its name, or the whole file.
+/// key that it does not know; there an object is meant by its name, or the whole file. `--accept CODE=REASON` is for
+/// what is given on the command line.
 ///
 /// An acceptance says why, names a code that exists, and is about a warning that is really given: one that is none of
 /// these is itself reported, since it would be read as protection by the next one who looks.
@@ -16,6 +17,8 @@ struct Acceptance: Sendable {
     /// Byte offsets of the file.
     case range(Range<Int>)
     case file
+    /// All that was given, up to the argument that says so.
+    case everything
     /// A name that no object has: reported already.
     case nothing
   }
@@ -30,6 +33,7 @@ struct Acceptance: Sendable {
     guard diagnostic.code == code else { return false }
     switch scope {
     case .nothing: return false
+    case .everything: return diagnostic.primary.map { $0.span.file < span.file } ?? true
     case .file: return diagnostic.primary?.span.file ?? span.file == span.file
     case .range(let range):
       guard let place = diagnostic.primary?.span, place.file == span.file else { return false }
@@ -42,6 +46,14 @@ struct Acceptance: Sendable {
 public struct AcceptedWarning: Sendable {
   public let diagnostic: Diagnostic
   public let reason: String
+  /// Whether it is accepted by an argument, and not where it stands.
+  public let isExternal: Bool
+
+  init(_ diagnostic: Diagnostic, _ acceptance: Acceptance) {
+    self.diagnostic = diagnostic
+    reason = acceptance.reason
+    isExternal = if case .everything = acceptance.scope { true } else { false }
+  }
 }
 
 extension [Acceptance] {
@@ -59,7 +71,7 @@ extension [Acceptance] {
       }
       isUsed[index] = true
       if diagnostic.severity == .warning {
-        accepted.append(AcceptedWarning(diagnostic: diagnostic, reason: self[index].reason))
+        accepted.append(AcceptedWarning(diagnostic, self[index]))
       } else {
         refused[index] = refused[index] ?? diagnostic
         left.append(diagnostic)

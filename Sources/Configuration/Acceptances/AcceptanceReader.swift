@@ -14,6 +14,22 @@ struct AcceptanceReader {
     return written
   }
 
+  /// For an argument of `--accept`: `CODE[,CODE…]=REASON`.
+  func argument() -> [Acceptance] {
+    let whole = trimmed(0..<file.bytes.count)
+    guard let equals = file.bytes[whole].firstIndex(of: UInt8(ascii: "=")) else {
+      bad("an acceptance without a reason", whole, "why?")
+      return []
+    }
+    let list = trimmed(whole.lowerBound..<equals)
+    guard !list.isEmpty else {
+      bad("an acceptance names no code", whole, "accept what?")
+      return []
+    }
+    let reason = text(trimmed(equals + 1..<whole.upperBound))
+    return codes(list).compactMap { acceptance(text($0), span($0), reason: reason, .everything) }
+  }
+
   // MARK: Comments
 
   /// The word behind the `#` by which a comment is ours.
@@ -92,7 +108,7 @@ struct AcceptanceReader {
       report.add(
         Diagnostic(
           .badAcceptance, "\(code.rawValue) is accepted without a reason", at: .init(span, "why?"),
-          help: ["write the reason: `# culvert: accept \(code.rawValue) only this office reaches the port`"]))
+          help: ["write the reason: \(form(code.rawValue, "only this office reaches the port"))"]))
       return nil
     }
     return Acceptance(code: code, reason: reason, span: span, scope: scope)
@@ -102,7 +118,11 @@ struct AcceptanceReader {
     report.add(
       Diagnostic(
         .badAcceptance, message, at: .init(span(range), label),
-        help: fix == nil ? ["write `# culvert: accept CV0708 the reason`"] : [], fix: fix))
+        help: fix == nil ? ["write \(form("CV0708", "the reason"))"] : [], fix: fix))
+  }
+
+  private func form(_ code: String, _ reason: String) -> String {
+    file.isArgument ? "`--accept \(code)=\"\(reason)\"`" : "`# culvert: accept \(code) \(reason)`"
   }
 
   // MARK: What a comment covers

@@ -13,14 +13,27 @@ public struct CommandLineArguments: Sendable {
   public var nodes: [String]
   /// `_GOST_ID`, in a worker process.
   public var worker: String?
+  /// The values of `--accept`: warnings that somebody has looked at, each `CODE=REASON`. An address has no room for a
+  /// comment; these hold for the files beside it too.
+  public var acceptances: [String]
 
-  public init(services: [String] = [], nodes: [String] = [], worker: String? = nil) {
+  public init(services: [String] = [], nodes: [String] = [], worker: String? = nil, acceptances: [String] = []) {
     self.services = services
     self.nodes = nodes
     self.worker = worker
+    self.acceptances = acceptances
   }
 
+  /// Whether they add nothing to what runs.
   public var isEmpty: Bool { services.isEmpty && nodes.isEmpty }
+
+  /// The acceptances, each of which becomes a small file behind all that they hold for.
+  func accepted(into map: inout SourceMap, _ report: Report) -> [Acceptance] {
+    acceptances.enumerated().flatMap { index, text -> [Acceptance] in
+      let id = map.add(argument: "--accept #\(index + 1)", bytes: Array(text.utf8))
+      return map.file(id).map { AcceptanceReader(file: $0, root: nil, report: report).argument() } ?? []
+    }
+  }
 
   /// What could be read of the arguments, which are added to the map; what could not has been reported. `nil` for
   /// nothing at all.

@@ -1,9 +1,9 @@
 /// Diagnostics in SARIF 2.1.0 (OASIS), which code hosts and editors show at the lines that they are about.
 ///
 /// One run with one result for each diagnostic. A "not yet" is an error here, since the file does not run; the exit
-/// code tells them apart. An accepted warning is a result with a suppression "inSource" that has the reason. Columns
-/// count characters; fixes say byte offsets as well as lines, and only those that are certain are given, because a
-/// viewer offers them as something to apply.
+/// code tells them apart. An accepted warning is a result with a suppression that has the reason: "inSource", or
+/// "external" when `--accept` accepts it. Columns count characters; fixes say byte offsets as well as lines, and only
+/// those that are certain are given, because a viewer offers them as something to apply.
 public enum SARIF {
   public static func render(
     _ diagnostics: [Diagnostic], sources: SourceMap, accepted: [AcceptedWarning] = [], version: String
@@ -31,8 +31,8 @@ public enum SARIF {
             }
           }
           $0.array("results", all.indices.map { $0 }) { writer, index in
-            let reason = index < diagnostics.count ? nil : accepted[index - diagnostics.count].reason
-            result(all[index], rules, sources, reason: reason, &writer)
+            let suppression = index < diagnostics.count ? nil : accepted[index - diagnostics.count]
+            result(all[index], rules, sources, suppression, &writer)
           }
         }
       }
@@ -56,7 +56,8 @@ public enum SARIF {
   }
 
   private static func result(
-    _ diagnostic: Diagnostic, _ rules: [String], _ sources: SourceMap, reason: String?, _ writer: inout JSONWriter
+    _ diagnostic: Diagnostic, _ rules: [String], _ sources: SourceMap, _ suppression: AcceptedWarning?,
+    _ writer: inout JSONWriter
   ) {
     writer.object {
       $0.field("ruleId", diagnostic.code.rawValue)
@@ -80,11 +81,11 @@ public enum SARIF {
           }
         }
       }
-      if let reason {
-        $0.array("suppressions", [reason]) { writer, reason in
+      if let suppression {
+        $0.array("suppressions", [suppression]) { writer, suppression in
           writer.object {
-            $0.field("kind", "inSource")
-            $0.field("justification", reason)
+            $0.field("kind", suppression.isExternal ? "external" : "inSource")
+            $0.field("justification", suppression.reason)
           }
         }
       }
@@ -93,7 +94,8 @@ public enum SARIF {
 
   /// The message with what follows from it, as sentences.
   private static func text(_ diagnostic: Diagnostic) -> String {
-    ([diagnostic.message] + diagnostic.notes + diagnostic.help + [diagnostic.fix?.title].compactMap { $0 })
+    ([diagnostic.message] + diagnostic.notes + diagnostic.help
+      + ([diagnostic.fix].compactMap { $0 } + diagnostic.alternatives).map(\.title))
       .joined(separator: "\n")
   }
 
