@@ -95,20 +95,17 @@ public struct InterfaceFacts: Sendable {
   /// Bytes.
   public var mtu: Int
   public var isLoopback: Bool
-  /// Whether a TUN client or server may take it over: a TUN device that no program has open.
-  public var isVacantTun: Bool
   /// `rp_filter` as it works for the interface: 0 none, 1 strict, 2 loose.
   public var reversePathFilter: Int
 
   public init(
-    name: String, addresses: [IPPrefix] = [], mtu: Int = 1500, isLoopback: Bool = false, isVacantTun: Bool = false,
+    name: String, addresses: [IPPrefix] = [], mtu: Int = 1500, isLoopback: Bool = false,
     reversePathFilter: Int = 0
   ) {
     self.name = name
     self.addresses = addresses
     self.mtu = mtu
     self.isLoopback = isLoopback
-    self.isVacantTun = isVacantTun
     self.reversePathFilter = reversePathFilter
   }
 }

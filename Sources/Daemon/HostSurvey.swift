@@ -74,7 +74,7 @@ public struct HostSurvey {
     facts.interfaces = links.map { link in
       InterfaceFacts(
         name: link.name, addresses: addresses.filter { $0.device == link.index }.map(\.prefix), mtu: link.mtu,
-        isLoopback: link.isLoopback, isVacantTun: link.isVacantTun,
+        isLoopback: link.isLoopback,
         reversePathFilter: NetworkSwitches.reversePathFilter(link.name))
     }
     let names = Dictionary(links.map { ($0.index, $0.name) }, uniquingKeysWith: { first, _ in first })

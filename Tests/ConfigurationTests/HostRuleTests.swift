@@ -96,11 +96,10 @@ import Values
       ])
   }
 
-  @Test("An interface of that name is an error, unless it is a TUN device that nobody has open")
+  @Test("An interface of that name is an error")
   func interface() {
-    let text = tunServer(listener: ["name: eth0"])
-    #expect(findings(text) == ["CV1003 error eth0"])
-    #expect(findings(text) { $0.interfaces = [InterfaceFacts(name: "eth0", isVacantTun: true)] } == [])
+    #expect(findings(tunServer(listener: ["name: eth0"])) == ["CV1003 error eth0"])
+    #expect(findings(tunServer(listener: ["name: eth1"])) == [])
   }
 
   @Test("Without /dev/net/tun there is no TUN, and that is said once")

@@ -15,7 +15,7 @@ extension Explanations {
     Explanation(
       .interfaceExists, "an interface of that name is there",
       [
-        "The name of a TUN interface is taken: by another tunnel that runs, or by an interface of another kind. A TUN device that no program has open (made by `ip tuntap add`) is taken over and is no obstacle."
+        "The name of a TUN interface is taken: by another tunnel that runs, or by an interface of another kind. That is so as well for a TUN device that was made by `ip tuntap add` and that no program has open: Culvert makes its own, which goes when it ends."
       ]),
     Explanation(
       .missingCapability, "a right that this process does not have",

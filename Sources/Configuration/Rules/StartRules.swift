@@ -176,7 +176,7 @@ struct StartRules {
 
   private func name(_ service: ServiceConfiguration) {
     guard let entry = service.listener.metadata.entry("name"), case .string(let name) = entry.value,
-      let present = network.interface(name), !present.isVacantTun
+      let present = network.interface(name)
     else { return }
     let addresses = present.addresses.filter { !$0.address.isLinkLocal }.map(\.description)
     report.add(

@@ -18,11 +18,6 @@ public struct Link: Hashable, Sendable {
   /// Up and able to carry: the peer of a veth is up, the cable is in.
   public var isRunning: Bool { flags & UInt32(IFF_RUNNING) != 0 }
   public var isLoopback: Bool { flags & UInt32(IFF_LOOPBACK) != 0 }
-  /// A TUN device that no program has open, so that one may take it over.
-  public var isVacantTun: Bool { kind == "tun" && flags & Self.lowerUp == 0 }
-
-  /// IFF_LOWER_UP, which the C library's header lacks: the cable is in.
-  private static let lowerUp: UInt32 = 1 << 16
 
   init?(_ reply: NetlinkReply) {
     guard let index = reply.payload.number(at: 4, as: UInt32.self),
