@@ -70,6 +70,8 @@ public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
   private struct Claim {
     let announcement: TunHandshake.Announcement
     let due: Instant
+    /// Earlier ones are decided first: two may want the same address.
+    let number: UInt64
   }
 
   private let ownAddresses: Set<IPAddress>
@@ -77,6 +79,7 @@ public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
   private var clients: [Key: Client] = [:]
   private var holders: [IPAddress: Key] = [:]
   private var claims: [Key: Claim] = [:]
+  private var nextClaim: UInt64 = 0
   /// Networks behind clients: the gateway is a client's inner address.
   private var routes = PrefixTable<IPAddress>()
 
@@ -98,7 +101,8 @@ public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
     if case .refused(.heldByAnother(let address)) = outcome, let holder = holders[address],
       let client = clients[holder], claims[key] != nil || claims.count < Self.maximumClaims
     {
-      claims[key] = Claim(announcement: announcement, due: client.lastHeard + Self.silence)
+      claims[key] = Claim(announcement: announcement, due: client.lastHeard + Self.silence, number: nextClaim)
+      nextClaim &+= 1
     } else {
       claims[key] = nil
     }
@@ -110,7 +114,8 @@ public struct TunRegistry<Key: Hashable & Sendable>: Sendable {
 
   /// Decides the refused announcements whose time has come, for good: a holder that was heard since is alive.
   public mutating func settleClaims(at now: Instant) -> [(key: Key, announcement: TunHandshake.Announcement, Outcome)] {
-    claims.filter { $0.value.due <= now }.map { key, claim in
+    let due = claims.filter { $0.value.due <= now }.sorted { $0.value.number < $1.value.number }
+    return due.map { key, claim in
       claims[key] = nil
       return (key, claim.announcement, decide(claim.announcement, from: key, isAllowed: nil, at: now))
     }

@@ -101,6 +101,18 @@ import Values
     #expect(registry.nextDeadline() == nil)
   }
 
+  @Test func `of two early announcements for one address the earlier one wins, every time`() {
+    // A dictionary's order is another one in each of these tables.
+    for _ in 0..<50 {
+      var registry = Self.registry()
+      _ = registry.announce(Self.says(Self.first), from: 1, isAllowed: nil, at: Self.at(0))
+      for key in 2...6 { _ = registry.announce(Self.says(Self.first), from: key, isAllowed: nil, at: Self.at(300)) }
+      let settled = registry.settleClaims(at: Self.at(2_000))
+      #expect(settled.map(\.key) == [2, 3, 4, 5, 6])
+      #expect(registry.client(for: Self.first) == 2)
+    }
+  }
+
   @Test func `refused announcements are kept within a bound`() {
     var registry = Self.registry(pointToPoint: true)
     _ = registry.announce(Self.says(Self.first), from: 1, isAllowed: nil, at: Self.at(0))
