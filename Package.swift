@@ -47,6 +47,14 @@ let package = Package(
     floor("WebSocket", ["Values"]),
     floor("ProxyProtocol", ["Values"]),
     floor("WireGuard", ["Values", "CryptoPrimitives"]),
+    floor("NodeSelection", ["Values"]),
+    floor("Recording", ["Values"]),
+    floor(
+      "RecordedMachines",
+      [
+        "Values", "Recording", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux", "SOCKS",
+        "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection",
+      ]),
     // plan
     floor("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
@@ -55,7 +63,7 @@ let package = Package(
     .target(name: "CLinux"),
     .systemLibrary(name: "CGnuTLS", providers: [.apt(["libgnutls28-dev"])]),
     .systemLibrary(name: "CNgtcp2", providers: [.apt(["libngtcp2-dev", "libngtcp2-crypto-gnutls-dev"])]),
-    floor("LinuxIO", ["Values", "ICMPEnvelope", "CLinux"]),
+    floor("LinuxIO", ["Values", "ICMPEnvelope", "Recording", "CLinux"]),
     floor("LinuxNet", ["Values", "ICMPEnvelope", "CLinux"]),
     floor("TLSCodec", ["Values", "CGnuTLS"]),
     floor("QUICCodec", ["Values", "TLSCodec", "CNgtcp2"]),
@@ -63,15 +71,16 @@ let package = Package(
     floor(
       "Parts",
       [
-        "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "FairQueue", "WebSocket",
-        "ProxyProtocol", "LinuxIO", "LinuxNet", "TLSCodec", "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux",
+        "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "WebSocket",
+        "ProxyProtocol", "NodeSelection", "Recording", "RecordedMachines", "LinuxIO", "LinuxNet", "TLSCodec",
+        "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux",
       ]),
     // daemon
     floor(
       "Daemon",
       [
-        "Values", "TunProtocol", "CulvertLink", "Configuration", "PartDescriptors", "Parts", "LinuxIO", "LinuxNet",
-        "TLSCodec", "QUICCodec", "Smux", "CLinux",
+        "Values", "TunProtocol", "CulvertLink", "NodeSelection", "Configuration", "PartDescriptors", "Parts",
+        "LinuxIO", "LinuxNet", "TLSCodec", "QUICCodec", "Smux", "CLinux",
       ]),
     // beside
     floor("Lab", ["Values", "Configuration", "LinuxNet", "CLinux"]),
@@ -79,7 +88,7 @@ let package = Package(
     .executableTarget(
       name: "culvert",
       dependencies: [
-        "Values", "Configuration", "Daemon", "Lab", "LinuxIO", "CLinux",
+        "Values", "Recording", "RecordedMachines", "Configuration", "Daemon", "Lab", "LinuxIO", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict,
@@ -96,6 +105,7 @@ let package = Package(
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
         "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy", "CryptoPrimitives", "WireGuard",
+        "Recording", "RecordedMachines",
       ],
       path: "Fuzz/Sources/FuzzBodies", swiftSettings: strict),
 
@@ -109,6 +119,12 @@ let package = Package(
         "HTTPProxy", "Smux",
       ]),
     tests("WireGuardTests", ["Values", "CryptoPrimitives", "WireGuard"]),
+    tests(
+      "RecordingTests",
+      [
+        "Values", "Recording", "RecordedMachines", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux",
+        "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection",
+      ]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("FairQueueTests", ["Values", "FairQueue"]),
     tests("ConfigurationTests", ["Values", "PartDescriptors", "Configuration"]),
@@ -118,7 +134,7 @@ let package = Package(
       "PartsTests",
       [
         "Values", "LinuxIO", "TLSCodec", "QUICCodec", "Parts", "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol",
-        "Smux",
+        "Smux", "NodeSelection",
       ],
       exclude: ["Interop"]),
     tests("TunnelTests", [], exclude: ["Peers", "Tools"]),

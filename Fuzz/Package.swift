@@ -35,6 +35,15 @@ let package = Package(
     module("ProxyProtocol", ["Values"]),
     module("SOCKS", ["Values"]),
     module("HTTPProxy", ["Values"]),
+    module("FairQueue", ["Values"]),
+    module("NodeSelection", ["Values"]),
+    module("Recording", ["Values"]),
+    module(
+      "RecordedMachines",
+      [
+        "Values", "Recording", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux", "SOCKS",
+        "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection",
+      ]),
     module("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", path: "Culvert/CYAML", pkgConfig: "yaml-0.1"),
     module("Configuration", ["Values", "PartDescriptors", "CYAML"]),
@@ -43,6 +52,7 @@ let package = Package(
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
         "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy", "CryptoPrimitives", "WireGuard",
+        "Recording", "RecordedMachines",
       ], swiftSettings: sanitized),
     .systemLibrary(name: "CFuzzer", path: "Sources/CFuzzer"),
     .executableTarget(

@@ -112,12 +112,20 @@ public struct FairQueue: ~Copyable {
 
   /// Copies a packet in. It may cost this or another packet its place: see `overflowed`.
   public mutating func enqueue(_ packet: UnsafeRawBufferPointer, at now: Instant) {
+    enqueue(packet, traits(of: packet), at: now)
+  }
+
+  /// What the queue reads of a packet. It needs the key, which no recording has.
+  public func traits(of packet: UnsafeRawBufferPointer) -> PacketTraits { PacketTraits(of: packet, key: key) }
+
+  /// The same for a packet whose traits were read before.
+  @inline(__always)
+  public mutating func enqueue(_ packet: UnsafeRawBufferPointer, _ traits: PacketTraits, at now: Instant) {
     enqueued &+= 1
     guard packet.count <= Self.maximumPacket, PacketLog.size(ofRecord: packet.count) <= limit else {
       overflowed &+= 1
       return
     }
-    let traits = PacketTraits(of: packet, key: key)
     let index = table.flow(for: traits.hash)
     let size = PacketLog.size(ofRecord: packet.count)
     let flow = table.flows + index

@@ -9,9 +9,19 @@ import Values
 ///
 /// Safety: nothing is read beyond `packet.count`, and nothing but the fixed header beyond the length that the header
 /// claims. At most eight extension headers are walked.
-struct PacketTraits {
-  let hash: UInt64
+public struct PacketTraits: Sendable {
+  /// Of the flow, under the queue's key.
+  public let hash: UInt64
   let marking: Marking
+
+  /// The two bits of ECN that the packet came with, 0...3; 0 also for what is no IP packet.
+  public var markingCode: UInt8 { marking.rawValue }
+
+  /// Traits that were read before.
+  public init(hash: UInt64, markingCode: UInt8) {
+    self.hash = hash
+    marking = Marking(rawValue: markingCode & 3)
+  }
 
   @inline(__always)
   init(of packet: UnsafeRawBufferPointer, key: SipHash.Key) {

@@ -17,7 +17,7 @@ import Values
 ///
 /// An answer is the proof that the server has our addresses; data proves that the way back works. Either one counts as
 /// heard. `giveUp` is an event for the owner, who closes the carrier and dials anew.
-public struct TunClient: Sendable {
+public struct TunClient: Sendable, Equatable {
   /// Times of ours; `ttl` is the user's.
   public enum Timing {
     /// Sent, and nothing heard for this long: announce.
@@ -51,7 +51,7 @@ public struct TunClient: Sendable {
     case giveUp(unanswered: Int)
   }
 
-  private enum State: Sendable {
+  private enum State: Sendable, Equatable {
     case idle
     case joining(attempts: Int, next: Instant)
     case joined

@@ -56,6 +56,15 @@ struct Module {
     Module(name: "WebSocket", floor: .protocols),
     Module(name: "ProxyProtocol", floor: .protocols),
     Module(name: "WireGuard", floor: .protocols),
+    Module(name: "NodeSelection", floor: .protocols),
+    Module(name: "Recording", floor: .protocols),
+    // A wrapper around each machine, which writes down what it goes through.
+    Module(
+      name: "RecordedMachines", floor: .protocols,
+      also: [
+        "Recording", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux", "SOCKS", "HTTPProxy",
+        "WebSocket", "ProxyProtocol", "NodeSelection",
+      ]),
     Module(name: "PartDescriptors", floor: .plan),
     Module(name: "Configuration", floor: .plan, also: ["PartDescriptors"], libraries: ["CYAML"]),
     Module(name: "CYAML", floor: .plan),

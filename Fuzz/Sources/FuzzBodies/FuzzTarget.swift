@@ -33,6 +33,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case http
   /// WireGuard: two devices and somebody between them, the table of prefixes, what `wg` says.
   case wireguard
+  /// Recordings of machines, which strangers send: the reader, the replay and the timeline.
+  case recording
 
   /// Runs the body and says what it reached; throws when something that must hold does not.
   @discardableResult
@@ -52,6 +54,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .socks: try fuzzSOCKS(bytes, &marks)
     case .http: try fuzzHTTP(bytes, &marks)
     case .wireguard: try fuzzWireGuard(bytes, &marks)
+    case .recording: try fuzzRecording(bytes, &marks)
     }
     return marks
   }
@@ -78,6 +81,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .socks: SOCKSPlace.allCases.map { "\($0)" }
     case .http: HTTPPlace.allCases.map { "\($0)" }
     case .wireguard: WireGuardPlace.allCases.map { "\($0)" }
+    case .recording: RecordingPlace.allCases.map { "\($0)" }
     }
   }
 }

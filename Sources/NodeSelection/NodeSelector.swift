@@ -43,10 +43,20 @@ public struct NodeSelector: Sendable {
     }
   }
 
+  public struct Settings: Sendable, Hashable {
+    public let strategy: Strategy
+    public let nodes: [Node]
+    public let maxFails: Int
+    public let failTimeout: TimeSpan
+    public let seed: UInt64
+  }
+
   public static let defaultMaxFails = 1
   public static let defaultFailTimeout = TimeSpan.seconds(10)
 
-  public let strategy: Strategy
+  public var strategy: Strategy { settings.strategy }
+  /// What it was made with.
+  public let settings: Settings
   private var members: [Member]
   private var turn: UInt64 = 0
   private var random: SplitMix
@@ -73,7 +83,8 @@ public struct NodeSelector: Sendable {
     strategy: Strategy, nodes: [Node], maxFails: Int = defaultMaxFails,
     failTimeout: TimeSpan = defaultFailTimeout, seed: UInt64
   ) {
-    self.strategy = strategy
+    settings = Settings(
+      strategy: strategy, nodes: nodes, maxFails: maxFails, failTimeout: failTimeout, seed: seed)
     random = SplitMix(state: seed)
     members = nodes.map { node in
       let fails = node.maxFails ?? maxFails
