@@ -47,6 +47,7 @@ public final class Daemon {
 
   public func start(_ configuration: Configuration) throws(StartFailure) {
     DescriptorLimit.raise()
+    context.loop.recorder?.cover(secrets: configuration.secrets)
     do throws(StartFailure) {
       for service in configuration.services { running.append(try make(ServiceSnapshot(service, of: configuration))) }
     } catch {
@@ -150,6 +151,7 @@ public final class Daemon {
     let plan = try ReloadPlan(
       running, configuration.services.map { ServiceSnapshot($0, of: configuration) })
     if isTrial { return plan.report }
+    context.loop.recorder?.cover(secrets: configuration.secrets)
     var restored: [Running] = []
     do throws(ReloadFailure) {
       running = try plan.execute(restored: &restored, make: make)

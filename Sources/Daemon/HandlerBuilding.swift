@@ -1,5 +1,6 @@
 import Configuration
 import LinuxIO
+import NodeSelection
 import Parts
 import Values
 
@@ -118,7 +119,9 @@ struct HandlerBuilding {
       guard let address = node.address else { throw StartReason("bad target address \(node.addr.value)") }
       targets.append(TargetGroup.Target(address: address, proxyProtocol: version))
     }
-    return TargetGroup(targets: targets, selector: nodeSelector(forwarder.selection, forwarder.nodes.map(\.metadata)))
+    return TargetGroup(
+      targets: targets, selector: nodeSelector(forwarder.selection, forwarder.nodes.map(\.metadata)),
+      recorder: context.loop.recorder)
   }
 }
 

@@ -19,7 +19,10 @@ public enum Lab {
   /// - Parameters:
   ///   - directory: holds `lab.yaml` and the files that the hosts run.
   ///   - executable: the program that is started for hosts and daemons; it must lead `lab-host` to `LabHost.main`.
-  public static func run(directory: String, executable: String = "/proc/self/exe") -> Int32 {
+  ///   - recordings: a folder for what each host records; it is made where it is missing. `nil`: nothing is recorded.
+  public static func run(
+    directory: String, executable: String = "/proc/self/exe", recordings: String? = nil
+  ) -> Int32 {
     let path = directory.hasSuffix("/") ? directory + fileName : "\(directory)/\(fileName)"
     guard let bytes = FileText.read(path) else {
       return refuse("cannot read \(path): \(String(cString: strerror(errno)))")
@@ -43,7 +46,20 @@ public enum Lab {
     let signals = culvert_signalfd(numbers, Int32(numbers.count))
     guard signals >= 0 else { return refuse("cannot watch for signals: \(String(cString: strerror(errno)))") }
     defer { close(signals) }
-    let run = LabRun(plan: plan, directory: directory, executable: executable, signals: signals)
+    var folder: String?
+    if let recordings {
+      mkdir(recordings, 0o700)
+      guard let real = realpath(recordings, nil), access(real, W_OK) == 0 else {
+        return refuse("cannot record to \(recordings): \(String(cString: strerror(errno)))")
+      }
+      defer { free(real) }
+      let path = String(cString: real)
+      // Each host has a `/run` of its own.
+      guard !"\(path)/".hasPrefix("/run/") else { return refuse("cannot record to \(path): a host has its own /run") }
+      folder = path
+    }
+    let run = LabRun(
+      plan: plan, directory: directory, executable: executable, recordings: folder, signals: signals)
     do {
       return try run.perform() ? 0 : 1
     } catch .interrupted {

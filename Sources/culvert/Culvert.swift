@@ -21,7 +21,8 @@ struct Culvert: ParsableCommand {
       """,
     version: Version.text,
     subcommands: [
-      Run.self, Check.self, PlanCommand.self, PathCommand.self, ReloadCommand.self, LabCommand.self, Explain.self,
+      Run.self, Check.self, PlanCommand.self, PathCommand.self, ReloadCommand.self, LabCommand.self, ReplayCommand.self,
+      Explain.self,
       Schema.self,
       Completions.self, Manual.self,
       VersionCommand.self, LabHostCommand.self,

@@ -12,13 +12,20 @@ struct LabCommand: ParsableCommand {
       EXAMPLE
         culvert lab examples/tun-over-icmp6
         culvert lab examples/tun-over-tls
+        culvert lab examples/tun-over-tls --record recordings
       """)
 
   @Argument(help: "A directory with a lab.yaml.", completion: .directory)
   var directory: String
 
+  @Option(
+    name: .customLong("record"),
+    help: ArgumentHelp("Keep a recording of each host in this folder, for `culvert replay`.", valueName: "folder"),
+    completion: .directory)
+  var recordings: String?
+
   func run() throws {
-    let code = Lab.run(directory: directory, executable: "/proc/self/exe")
+    let code = Lab.run(directory: directory, executable: "/proc/self/exe", recordings: recordings)
     if code != 0 { throw ExitCode(code) }
   }
 }

@@ -54,6 +54,8 @@ struct Run: ParsableCommand {
     help: "Leave the kernel's echo replies to our ICMP envelopes alone: no nftables rule.")
   var noReflectionFilter = false
 
+  @OptionGroup var recording: RecordOption
+
   func validate() throws {
     if input.isEmpty {
       throw ValidationError(
@@ -91,18 +93,27 @@ struct Run: ParsableCommand {
     let loop: EventLoop
     let signals: SignalWatch
     var reloading: Reloading?
+    var ending = "ended"
     do throws(SystemError) {
       loop = try EventLoop()
       signals = try SignalWatch(loop: loop, signals: [SIGINT, SIGTERM, SIGHUP]) { number in
         if number == SIGHUP {
           reloading?.reloadBySignal()
         } else {
-          log.info("ending", ["signal": number == SIGINT ? "SIGINT" : "SIGTERM"])
+          ending = number == SIGINT ? "SIGINT" : "SIGTERM"
+          log.info("ending", ["signal": ending])
           loop.stop()
         }
       }
     } catch {
       log.error("\(error)")
+      throw ExitCode(1)
+    }
+    let recorded: RecordingFile?
+    do throws(SystemError) {
+      recorded = try recording.start(loop, log, configuration)
+    } catch {
+      SourceFiles.write("error: there can be no recording: \(Log.escape("\(error)"))\n", to: 2)
       throw ExitCode(1)
     }
     var options = Daemon.Options()
@@ -114,6 +125,7 @@ struct Run: ParsableCommand {
       try daemon.start(configuration)
     } catch {
       log.error("\(error)")
+      recorded?.end(loop, log, "a service did not start")
       throw ExitCode(1)
     }
     reloading = Reloading(
@@ -133,6 +145,7 @@ struct Run: ParsableCommand {
     reloading = nil
     daemon.stop()
     log.info("ended")
+    recorded?.end(loop, log, ending)
   }
 
   /// `-O`: the text alone on standard output, what was found on the other one.

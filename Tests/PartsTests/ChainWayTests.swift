@@ -1,6 +1,7 @@
 import LinuxIO
 import RelayProtocol
 import Testing
+import NodeSelection
 import Values
 
 @testable import Parts

@@ -1,6 +1,7 @@
 import Testing
 import Values
 
+@testable import NodeSelection
 @testable import Parts
 
 @Suite("What an open proxy dials")

@@ -1,7 +1,7 @@
 import Testing
 import Values
 
-@testable import Parts
+@testable import NodeSelection
 
 @Suite("Which node of a group takes the next connection")
 struct NodeSelectorTests {

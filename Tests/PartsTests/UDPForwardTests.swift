@@ -1,5 +1,6 @@
 import LinuxIO
 import Testing
+import NodeSelection
 import Values
 
 @testable import Parts

@@ -152,3 +152,12 @@ void culvert_return_free_heap(void);
 /// Gives free heap back, and unmaps the pages of all loaded code and constants; those that are used again come back from
 /// the page cache.
 void culvert_forget_startup(void);
+
+// MARK: A last breath
+
+/// From now on a program that dies by a signal of its own making (a trap, a bad access, abort) writes what is in the
+/// buffer to the descriptor first, and then dies as it would have. -1 takes that back. One buffer a process.
+void culvert_crash_buffer(int fd, const void *buffer);
+/// The bytes of the buffer that are in use, and a new number of them.
+size_t culvert_crash_used(void);
+void culvert_crash_use(size_t count);

@@ -31,6 +31,7 @@ private final class Host {
   private var witnesses: [Witness] = []
   private var addresses: [String: [IPPrefix]] = [:]
   private var daemon: Int32?
+  private var starts = 0
 
   struct Refusal: Error, CustomStringConvertible {
     let description: String
@@ -74,7 +75,7 @@ private final class Host {
     case "counts":
       return witnesses.filter { $0.interface == request[1] }.flatMap { $0.counts.words }
     case "run":
-      return try runDaemon(file: request[1], patience: .seconds(15))
+      return try runDaemon(file: request[1], recording: request[2], patience: .seconds(15))
     case "stop":
       return [stopDaemon(patience: .seconds(5)) ?? ""]
     case "status":
@@ -168,9 +169,16 @@ private final class Host {
   // MARK: - The program under test
 
   /// Starts this program with the configuration and waits until its control socket answers.
-  private func runDaemon(file: String, patience: TimeSpan) throws -> [String] {
+  /// - Parameter recording: where its recording goes, without the ending; empty for none. A host that runs its program
+  ///   again has another file, with a number.
+  private func runDaemon(file: String, recording: String, patience: TimeSpan) throws -> [String] {
     let start = Clock.now
-    daemon = try Launch.start("/proc/self/exe", ["culvert", "run", "-C", file], output: 1)
+    var words = ["culvert", "run", "-C", file]
+    if !recording.isEmpty {
+      starts += 1
+      words += ["--record", recording + (starts > 1 ? "-\(starts)" : "") + ".jsonl"]
+    }
+    daemon = try Launch.start("/proc/self/exe", words, output: 1)
     while Clock.now - start < patience {
       if let ended = ended() { throw Refusal(description: "culvert run -C \(file) \(ended)") }
       if ControlQuery.isAnswering { return ["\((Clock.now - start).inSeconds)"] }

@@ -7,13 +7,16 @@ final class LabRun {
   private let plan: LabPlan
   private let directory: String
   private let executable: String
+  /// Where the hosts' recordings go; `nil`: nowhere.
+  private let recordings: String?
   private let signals: Int32
   private var hosts: [HostProcess] = []
 
-  init(plan: LabPlan, directory: String, executable: String, signals: Int32) {
+  init(plan: LabPlan, directory: String, executable: String, recordings: String?, signals: Int32) {
     self.plan = plan
     self.directory = directory
     self.executable = executable
+    self.recordings = recordings
     self.signals = signals
   }
 
@@ -118,9 +121,11 @@ final class LabRun {
           + (file.map { ", runs culvert run -C \($0)" } ?? ""))
     }
     let running = runningHosts
-    for (host, file) in running { try host.send(["run", file]) }
+    for (host, file) in running { try host.send(["run", file, recording(of: host.name)]) }
     for (host, _) in running { _ = try host.answer(within: .seconds(20)) }
   }
+
+  private func recording(of host: String) -> String { recordings.map { "\($0)/\(host)" } ?? "" }
 
   /// A program that does not end when it is asked to is no good either, so that is said.
   private func stopDaemons() throws(HostProcess.Failure) {
@@ -244,7 +249,8 @@ final class LabRun {
       }
       let ending = try host.ask(["stop"]).first ?? ""
       try sleep(pause)
-      let start = try host.ask(["run", file], within: .seconds(20)).first.flatMap { Double($0) } ?? 0
+      let start =
+        try host.ask(["run", file, recording(of: name)], within: .seconds(20)).first.flatMap { Double($0) } ?? 0
       return Outcome(
         title: "restart \(name): away for \(pause)",
         details: ["it \(ending.isEmpty ? "was not running" : ending); started again within \(decimal(start, 2)) s"])

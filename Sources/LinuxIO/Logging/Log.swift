@@ -33,6 +33,7 @@ public final class Log {
     var level: Level
     var format: Format
     var output: (String) -> Void
+    var tap: ((Level, String) -> Void)?
 
     init(level: Level, format: Format, output: @escaping (String) -> Void) {
       self.level = level
@@ -64,6 +65,12 @@ public final class Log {
     set { shared.format = newValue }
   }
 
+  /// Gets every record of level debug and above, whatever the log's own level, as one text without its time.
+  public var tap: ((Level, String) -> Void)? {
+    get { shared.tap }
+    set { shared.tap = newValue }
+  }
+
   /// Where records go, one line each.
   public var output: (String) -> Void {
     get { shared.output }
@@ -74,19 +81,24 @@ public final class Log {
     if shared.level <= .trace { write(.trace, message(), fields()) }
   }
   public func debug(_ message: @autoclosure () -> String, _ fields: @autoclosure () -> Fields = [:]) {
-    if shared.level <= .debug { write(.debug, message(), fields()) }
+    if shared.level <= .debug || shared.tap != nil { write(.debug, message(), fields()) }
   }
   public func info(_ message: @autoclosure () -> String, _ fields: @autoclosure () -> Fields = [:]) {
-    if shared.level <= .info { write(.info, message(), fields()) }
+    if shared.level <= .info || shared.tap != nil { write(.info, message(), fields()) }
   }
   public func warn(_ message: @autoclosure () -> String, _ fields: @autoclosure () -> Fields = [:]) {
-    if shared.level <= .warn { write(.warn, message(), fields()) }
+    if shared.level <= .warn || shared.tap != nil { write(.warn, message(), fields()) }
   }
   public func error(_ message: @autoclosure () -> String, _ fields: @autoclosure () -> Fields = [:]) {
     write(.error, message(), fields())
   }
 
   private func write(_ level: Level, _ message: String, _ fields: Fields) {
+    if let tap = shared.tap, level >= .debug {
+      let words = fields.map { " \($0.key)=\(Self.quoteIfNeeded($0.value.description))" }
+      tap(level, (service.map { "\($0): " } ?? "") + message + words.joined())
+      guard shared.level <= level else { return }
+    }
     var line: String
     switch shared.format {
     case .text:

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Recording
 import Synchronization
 import Values
 
@@ -25,6 +26,10 @@ public final class EventLoop {
   private let inbox = Inbox()
   private var events = [culvert_epoll_event](repeating: culvert_epoll_event(), count: 128)
   private var isRunning = false
+
+  /// Where machines that belong to this loop write down what they go through; `nil`, as a rule: nowhere. Whoever makes a
+  /// machine asks once.
+  public var recorder: Recorder?
 
   /// The time at the start of this turn; refreshed by `refreshNow`.
   public private(set) var now: Instant

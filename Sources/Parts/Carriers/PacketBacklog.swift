@@ -1,5 +1,5 @@
-import FairQueue
 import LinuxIO
+import RecordedMachines
 import Values
 
 /// The packets that wait for a carrier which is full: a fair queue and the timer that gives its memory back.
@@ -8,7 +8,7 @@ import Values
 /// device's ring, so that a ping passes by an upload instead of standing behind it.
 final class PacketBacklog {
   private let loop: EventLoop
-  private var queue: FairQueue
+  private var queue: RecordedFairQueue
   private var timer: LoopTimer?
   private var wasUsed = false
 
@@ -20,7 +20,8 @@ final class PacketBacklog {
 
   init(loop: EventLoop) {
     self.loop = loop
-    queue = FairQueue(seed: .random(in: .min ... .max), limit: Self.limit)
+    queue = RecordedFairQueue(
+      seed: .random(in: .min ... .max), limit: Self.limit, loop.recorder, about: "")
   }
 
   var isEmpty: Bool { queue.isEmpty }
@@ -40,7 +41,7 @@ final class PacketBacklog {
   /// Takes the next packets into an empty batch; false when there are none.
   func take(into batch: inout PacketBatch) -> Bool {
     guard !queue.isEmpty else { return false }
-    _ = queue.dequeue(into: &batch, at: loop.now, atMost: Self.piece)
+    queue.dequeue(into: &batch, at: loop.now, atMost: Self.piece)
     return !batch.isEmpty
   }
 

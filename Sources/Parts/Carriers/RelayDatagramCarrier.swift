@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import RelayProtocol
 import Values
 
@@ -16,6 +17,7 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver, Da
   private var writer: StreamWriter
   private var reader = PacketBatch(capacity: 256 * 1024, maximumCount: 1024, headroom: 0)
   private var filled = 0
+  private var decoder: RecordedDecoder<RelayResponseDecoder>
   private var isOpen = false
   private var isClosed = false
   private var sawByte = false
@@ -38,6 +40,7 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver, Da
     self.notice = notice
     writer = StreamWriter(stream: stream)
     lane = stream as? any DatagramLane
+    decoder = RecordedDecoder(RelayResponseDecoder(), loop.recorder, about: stream.recordedName)
     stream.observer = self
     lane?.laneObserver = self
     request.withUnsafeBytes { _ = writer.write($0) }
@@ -123,8 +126,8 @@ public final class RelayDatagramCarrier: DatagramCarrier, ByteStreamObserver, Da
   /// Takes the response off the front; false when more bytes are needed or the carrier ended.
   private func readResponse() -> Bool {
     let bytes = UnsafeRawBufferPointer(rebasing: reader.storage[..<filled])
-    do {
-      switch try RelayResponse.decode(bytes) {
+    do throws(RelayError) {
+      switch try decoder.step(bytes) {
       case .needs: return false
       case .message(let response, let consumed):
         guard response.status == .ok else {

@@ -1,5 +1,6 @@
 import HTTPProxy
 import LinuxIO
+import RecordedMachines
 import Values
 
 /// The connector `http`: a tunnel by CONNECT, with credentials and fields of the user's own.
@@ -85,7 +86,7 @@ public final class HTTPConnector: Connector {
       }
       return
     }
-    var parser = HTTPHeadParser()
+    var parser = RecordedDecoder(HTTPResponseDecoder(), loop.recorder, about: stream.recordedName)
     var offset = 0
     HeadExchange<HTTPResponseHead>.start(
       loop: loop, stream: stream, request: head.encode(), limit: settings.timeout,
@@ -93,9 +94,9 @@ public final class HTTPConnector: Connector {
       decode: { bytes in
         do {
           while true {
-            switch try parser.response(UnsafeRawBufferPointer(rebasing: bytes[offset...])) {
-            case .needsMore: return .needsMore
-            case .head(let head, let consumed):
+            switch try parser.step(UnsafeRawBufferPointer(rebasing: bytes[offset...])) {
+            case .needs: return .needsMore
+            case .message(let head, let consumed):
               offset += consumed
               // A word in between; the answer follows.
               if head.status < 200, head.status != 101 { continue }

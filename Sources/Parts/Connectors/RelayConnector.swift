@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import RelayProtocol
 import Smux
 import Values
@@ -73,7 +74,7 @@ public final class RelayConnector: Connector {
           case .tcp:
             RemotePort(
               loop: loop, over: answer.stream, address: answer.address ?? address, mux: muxSettings, legs: facts.legs,
-              preface: Self.decodePreface)
+              preface: { Self.preface(loop, $0) })
           case .udp:
             RemoteUDPPort(
               association: StreamAssociation(loop: loop, stream: answer.stream, legs: facts.legs),
@@ -84,24 +85,34 @@ public final class RelayConnector: Connector {
   }
 
   /// Each stream of a bound port begins with a response that says who came.
-  private static func decodePreface(_ bytes: UnsafeRawBufferPointer) -> HeadDecoding<HostPort?> {
-    switch decodeResponse(bytes) {
-    case .needsMore: .needsMore
-    case .wrong(let reason): .wrong(reason)
-    case .message(let response, let consumed):
-      response.status == .ok
-        ? .message(response.address, consumed: consumed) : .wrong("the relay says \(response.status)")
+  private static func preface(
+    _ loop: EventLoop, _ stream: any ByteStream
+  ) -> (UnsafeRawBufferPointer) -> HeadDecoding<HostPort?> {
+    let decode = response(loop, stream)
+    return { bytes in
+      switch decode(bytes) {
+      case .needsMore: .needsMore
+      case .wrong(let reason): .wrong(reason)
+      case .message(let response, let consumed):
+        response.status == .ok
+          ? .message(response.address, consumed: consumed) : .wrong("the relay says \(response.status)")
+      }
     }
   }
 
-  private static func decodeResponse(_ bytes: UnsafeRawBufferPointer) -> HeadDecoding<RelayResponse> {
-    do {
-      switch try RelayResponse.decode(bytes) {
-      case .needs: return .needsMore
-      case .message(let response, let consumed): return .message(response, consumed: consumed)
+  private static func response(
+    _ loop: EventLoop, _ stream: any ByteStream
+  ) -> (UnsafeRawBufferPointer) -> HeadDecoding<RelayResponse> {
+    var decoder = RecordedDecoder(RelayResponseDecoder(), loop.recorder, about: stream.recordedName)
+    return { bytes in
+      do throws(RelayError) {
+        switch try decoder.step(bytes) {
+        case .needs: return .needsMore
+        case .message(let response, let consumed): return .message(response, consumed: consumed)
+        }
+      } catch {
+        return .wrong("the other end does not speak relay: \(error)")
       }
-    } catch {
-      return .wrong("the other end does not speak relay: \(error)")
     }
   }
 
@@ -129,7 +140,7 @@ public final class RelayConnector: Connector {
     let loop = loop
     HeadExchange.start(
       loop: loop, stream: stream, request: bytes, limit: timeout, awaiting: "a relay response",
-      decode: Self.decodeResponse,
+      decode: Self.response(loop, stream),
       completion: { result in
         switch result {
         case .failure(let failure): completion(.failure(failure))
@@ -170,6 +181,7 @@ final class RelayClientStream: ByteStream, ByteStreamObserver {
   private let below: any ByteStream
   /// The response as far as it has come; `nil` once it was read.
   private var response: [UInt8]? = []
+  private var decoder: RecordedDecoder<RelayResponseDecoder>
   /// What came behind the response.
   private var rest: [UInt8] = []
   private var restOffset = 0
@@ -178,6 +190,7 @@ final class RelayClientStream: ByteStream, ByteStreamObserver {
   init(loop: EventLoop, _ below: any ByteStream, request: [UInt8]) {
     self.loop = loop
     self.below = PrefacedStream(below, preface: request)
+    decoder = RecordedDecoder(RelayResponseDecoder(), loop.recorder, about: below.recordedName)
     self.below.observer = self
   }
 
@@ -207,7 +220,7 @@ final class RelayClientStream: ByteStream, ByteStreamObserver {
         return .failed(failure.kind == .lost && bytes.isEmpty ? TransportFailure(.refused, Self.notRelay) : failure)
       }
       do {
-        switch try bytes.withUnsafeBytes({ (raw) throws(RelayError) in try RelayResponse.decode(raw) }) {
+        switch try bytes.withUnsafeBytes({ (raw) throws(RelayError) in try decoder.step(raw) }) {
         case .needs: response = bytes
         case .message(let answer, let consumed):
           guard answer.status == .ok else {

@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import SOCKS
 import Values
 
@@ -56,11 +57,12 @@ public final class SOCKS4Connector: Connector {
       fail(stream, .local, why, completion)
       return
     }
+    var decoder = RecordedDecoder(SOCKS4ReplyDecoder(), loop.recorder, about: stream.recordedName)
     HeadExchange<SOCKS4Reply>.start(
       loop: loop, stream: stream, request: request, limit: timeout, awaiting: "the SOCKS4 server's answer",
       decode: { bytes in
-        do {
-          switch try SOCKS4Reply.decode(bytes) {
+        do throws(SOCKSError) {
+          switch try decoder.step(bytes) {
           case .needs: return .needsMore
           case .message(let reply, let consumed): return .message(reply, consumed: consumed)
           }

@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import SOCKS
 import Smux
 import Values
@@ -107,7 +108,7 @@ public final class SOCKS5Connector: Connector {
           case .tcp:
             RemotePort(
               loop: loop, over: stream, address: reply.address, mux: settings.mux, legs: facts.legs,
-              preface: Self.decodePreface)
+              preface: { Self.preface(loop, $0) })
           case .udp:
             RemoteUDPPort(
               association: StreamAssociation(loop: loop, stream: stream, legs: facts.legs), address: reply.address)
@@ -117,16 +118,21 @@ public final class SOCKS5Connector: Connector {
   }
 
   /// Each stream of a bound port begins with a reply that says who came.
-  private static func decodePreface(_ bytes: UnsafeRawBufferPointer) -> HeadDecoding<HostPort?> {
-    do {
-      switch try SOCKS5Reply.decode(bytes) {
-      case .needs: return .needsMore
-      case .message(let reply, let consumed):
-        guard reply.status == .succeeded else { return .wrong("the SOCKS5 server says \(reply.status)") }
-        return .message(reply.address, consumed: consumed)
+  private static func preface(
+    _ loop: EventLoop, _ stream: any ByteStream
+  ) -> (UnsafeRawBufferPointer) -> HeadDecoding<HostPort?> {
+    var decoder = RecordedDecoder(SOCKS5ReplyDecoder(), loop.recorder, about: stream.recordedName)
+    return { bytes in
+      do throws(SOCKSError) {
+        switch try decoder.step(bytes) {
+        case .needs: return .needsMore
+        case .message(let reply, let consumed):
+          guard reply.status == .succeeded else { return .wrong("the SOCKS5 server says \(reply.status)") }
+          return .message(reply.address, consumed: consumed)
+        }
+      } catch {
+        return .wrong("the SOCKS5 server does not say who came: \(error)")
       }
-    } catch {
-      return .wrong("the SOCKS5 server does not say who came: \(error)")
     }
   }
 
@@ -138,7 +144,11 @@ public final class SOCKS5Connector: Connector {
     let credentials = settings.credentials.map {
       SOCKS5Credentials(user: Array($0.user.utf8), password: Array($0.password.utf8))
     }
-    guard let client = SOCKS5Client(request: request, credentials: credentials, offersTLS: settings.tls != nil) else {
+    guard
+      let client = RecordedSOCKS5Client(
+        request: request, credentials: credentials, offersTLS: settings.tls != nil, loop.recorder,
+        about: stream.recordedName)
+    else {
       stream.observer = nil
       stream.close()
       loop.later {

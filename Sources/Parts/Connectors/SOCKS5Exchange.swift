@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import SOCKS
 import Values
 
@@ -10,7 +11,7 @@ final class SOCKS5Exchange: ByteStreamObserver {
 
   private let loop: EventLoop
   private let tls: StreamUpgrade?
-  private var client: SOCKS5Client
+  private var client: RecordedSOCKS5Client
   /// What to close when it fails, TLS included.
   private var stream: any ByteStream
   private var writer: StreamWriter
@@ -22,7 +23,7 @@ final class SOCKS5Exchange: ByteStreamObserver {
 
   /// - Parameter client: offers TLS only if there is one.
   static func start(
-    loop: EventLoop, stream: any ByteStream, client: SOCKS5Client, tls: StreamUpgrade?, limit: TimeSpan,
+    loop: EventLoop, stream: any ByteStream, client: RecordedSOCKS5Client, tls: StreamUpgrade?, limit: TimeSpan,
     completion: @escaping (Outcome) -> Void
   ) {
     let exchange = SOCKS5Exchange(loop: loop, stream: stream, client: client, tls: tls, completion: completion)
@@ -37,7 +38,7 @@ final class SOCKS5Exchange: ByteStreamObserver {
   }
 
   private init(
-    loop: EventLoop, stream: any ByteStream, client: SOCKS5Client, tls: StreamUpgrade?,
+    loop: EventLoop, stream: any ByteStream, client: RecordedSOCKS5Client, tls: StreamUpgrade?,
     completion: @escaping (Outcome) -> Void
   ) {
     self.loop = loop

@@ -1,5 +1,6 @@
 import HTTPProxy
 import LinuxIO
+import RecordedMachines
 import Values
 
 /// One request for a resource on its way to the target, and the response on its way back, bodies as they come.
@@ -8,13 +9,13 @@ final class HTTPExchange: ByteStreamObserver {
   private let request: HTTPRequestHead
   let target: HostPort
   private let upstream: RoutedStream
-  private var requestBody: HTTPBody
+  private var requestBody: RecordedHTTPBody
   private var toTarget: StreamWriter
-  private var parser = HTTPHeadParser()
+  private var parser: RecordedDecoder<HTTPResponseDecoder>
   /// A response's head as far as it has come.
   private var input: [UInt8] = []
   /// There from the final head on.
-  private var responseBody: HTTPBody?
+  private var responseBody: RecordedHTTPBody?
   private var isLast = true
   private var isClosed = false
   private var sent: UInt64 = 0
@@ -23,12 +24,15 @@ final class HTTPExchange: ByteStreamObserver {
   private static let roundsPerTurn = 16
   private static let readSize = 32 * 1024
 
-  init(session: HTTPSession, request: HTTPRequestHead, body: HTTPBody, target: HostPort, upstream: RoutedStream) {
+  init(
+    session: HTTPSession, request: HTTPRequestHead, body: RecordedHTTPBody, target: HostPort, upstream: RoutedStream
+  ) {
     self.session = session
     self.request = request
     self.target = target
     self.upstream = upstream
     requestBody = body
+    parser = RecordedDecoder(HTTPResponseDecoder(), session.loop.recorder, about: "of \(target)")
     toTarget = StreamWriter(stream: upstream.stream)
   }
 
@@ -144,7 +148,7 @@ final class HTTPExchange: ByteStreamObserver {
   private func readHeads() {
     while !isClosed, responseBody == nil {
       do {
-        guard case .head(let head, let consumed) = try input.withUnsafeBytes({ try parser.response($0) }) else {
+        guard case .message(let head, let consumed) = try input.withUnsafeBytes({ try parser.step($0) }) else {
           return
         }
         input.removeFirst(consumed)
@@ -170,7 +174,7 @@ final class HTTPExchange: ByteStreamObserver {
     // A response in chunks to a client that cannot read them.
     if length == .chunked, request.minorVersion == 0 { throw HTTPError.transferEncoding }
     isLast = !request.isPersistent || length == .untilClose || !requestBody.isComplete
-    let body = HTTPBody(length)
+    let body = RecordedHTTPBody(length, session.loop.recorder, about: "of \(target)")
     responseBody = body
     _ = head.forwarded(isLast: isLast).encode().withUnsafeBytes { session.write($0) }
     let rest = input

@@ -1,5 +1,6 @@
 import HTTPProxy
 import LinuxIO
+import RecordedMachines
 import Values
 
 /// A client of the handler `http`, from one request to the next.
@@ -25,7 +26,7 @@ final class HTTPSession: ProxySession, ByteStreamObserver {
   private let report: ClientReport
   private var state = State.idle
   private var input: [UInt8] = []
-  private var parser = HTTPHeadParser()
+  private var parser: RecordedDecoder<HTTPRequestDecoder>
   private var writer: StreamWriter
   private var timer: LoopTimer?
   private var lastMove: Instant
@@ -40,6 +41,7 @@ final class HTTPSession: ProxySession, ByteStreamObserver {
     core = handler.core
     self.stream = stream
     self.report = report
+    parser = RecordedDecoder(HTTPRequestDecoder(), core.loop.recorder, about: stream.recordedName)
     writer = StreamWriter(stream: stream)
     since = handler.core.loop.now
     lastMove = since
@@ -79,7 +81,7 @@ final class HTTPSession: ProxySession, ByteStreamObserver {
           admit()
         }
         do {
-          if case .head(let head, let consumed) = try input.withUnsafeBytes({ try parser.request($0) }) {
+          if case .message(let head, let consumed) = try input.withUnsafeBytes({ try parser.step($0) }) {
             input.removeFirst(consumed)
             core.requestRead(stream)
             serve(head)
@@ -146,7 +148,9 @@ final class HTTPSession: ProxySession, ByteStreamObserver {
       }
       open(head, target) { session, routed in
         let exchange = HTTPExchange(
-          session: session, request: head, body: HTTPBody(length), target: target, upstream: routed)
+          session: session, request: head,
+          body: RecordedHTTPBody(length, session.loop.recorder, about: "to \(target)"), target: target,
+          upstream: routed)
         session.state = .exchanging(exchange)
         session.watch()
         exchange.start(forwarded.encode())

@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import RelayProtocol
 import Smux
 import Values
@@ -42,11 +43,12 @@ public final class RelayHandler: StreamHandler {
 
   public func accept(_ stream: any ByteStream, report: ClientReport) {
     let lane = stream as? any DatagramLane
+    var decoder = RecordedDecoder(RelayRequestDecoder(), core.loop.recorder, about: stream.recordedName)
     HeadReader<RelayRequest>.start(
       core: core, stream: stream,
       decode: { bytes in
-        do {
-          switch try RelayRequest.decode(bytes) {
+        do throws(RelayError) {
+          switch try decoder.step(bytes) {
           case .needs: return .needsMore
           case .message(let request, let consumed): return .message(request, consumed: consumed)
           }

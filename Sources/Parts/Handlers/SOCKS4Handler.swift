@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import SOCKS
 import Values
 
@@ -10,11 +11,12 @@ public final class SOCKS4Handler: StreamHandler {
   public init(core: HandlerCore) { self.core = core }
 
   public func accept(_ stream: any ByteStream, report: ClientReport) {
+    var decoder = RecordedDecoder(SOCKS4RequestDecoder(), core.loop.recorder, about: stream.recordedName)
     HeadReader<SOCKS4Request>.start(
       core: core, stream: stream,
       decode: { bytes in
-        do {
-          switch try SOCKS4Request.decode(bytes) {
+        do throws(SOCKSError) {
+          switch try decoder.step(bytes) {
           case .needs: return .needsMore
           case .message(let request, let consumed): return .message(request, consumed: consumed)
           }

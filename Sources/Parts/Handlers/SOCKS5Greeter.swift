@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import SOCKS
 import Values
 
@@ -15,7 +16,7 @@ final class SOCKS5Greeter: ByteStreamObserver {
   private let tls: StreamUpgrade?
   private let isAllowed: (([UInt8], [UInt8]) -> Bool)?
   private let report: ClientReport
-  private var server: SOCKS5Server
+  private var server: RecordedSOCKS5Server
   private var writer: StreamWriter
   private var input: [UInt8] = []
   private var isSecuring = false
@@ -44,7 +45,8 @@ final class SOCKS5Greeter: ByteStreamObserver {
     self.report = report
     self.completion = completion
     isAllowed = core.authenticator(for: stream)
-    server = SOCKS5Server(wantsPassword: isAllowed != nil, hasTLS: tls != nil)
+    server = RecordedSOCKS5Server(
+      wantsPassword: isAllowed != nil, hasTLS: tls != nil, core.loop.recorder, about: stream.recordedName)
     writer = StreamWriter(stream: stream)
   }
 

@@ -1,4 +1,7 @@
 import LinuxIO
+import NodeSelection
+import RecordedMachines
+import Recording
 import Values
 
 /// The fixed targets of a forward, one of which is chosen for each client: a forwarder's nodes with its selector.
@@ -15,20 +18,25 @@ public final class TargetGroup {
   }
 
   public let targets: [Target]
-  public private(set) var selector: NodeSelector
+  /// As it was made.
+  public let selector: NodeSelector
+  private let recorder: Recorder?
+  private lazy var choice = RecordedNodeSelector(
+    selector, recorder, about: targets.map { "\($0.address)" }.joined(separator: " "))
 
-  public init(targets: [Target], selector: NodeSelector) {
+  public init(targets: [Target], selector: NodeSelector, recorder: Recorder? = nil) {
     self.targets = targets
     self.selector = selector
+    self.recorder = recorder
   }
 
   /// A target for a client, none of those that it has tried.
   public func pick(for client: Endpoint?, at now: Instant, excluding tried: Set<Int> = []) -> Int? {
-    selector.pick(hash: client.map { NodeSelector.hash(of: $0.address) }, at: now, excluding: tried)
+    choice.pick(hash: client.map { NodeSelector.hash(of: $0.address) }, at: now, excluding: tried)
   }
 
-  public func failed(_ index: Int, at now: Instant) { selector.failed(index, at: now) }
-  public func succeeded(_ index: Int) { selector.succeeded(index) }
+  public func failed(_ index: Int, at now: Instant) { choice.failed(index, at: now) }
+  public func succeeded(_ index: Int) { choice.succeeded(index) }
 }
 
 extension HandlerCore {

@@ -1,5 +1,6 @@
 import LinuxIO
 import PacketOffload
+import RecordedMachines
 import TunProtocol
 import Values
 
@@ -33,7 +34,7 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
   /// The chain's node, for a log line; `nil` without a chain.
   private let nodeName: String?
   private let port: TunPort
-  private var machine: TunClient
+  private var machine: RecordedTunClient
   private var queue: CarrierQueue?
   private var isDialing = false
   private var isClosed = false
@@ -69,8 +70,9 @@ public final class TunClientHandler: TunPortOwner, DatagramReceiver {
     self.route = route
     self.nodeName = nodeName
     self.port = port
-    machine = TunClient(
-      addresses: settings.addresses.map(\.address), passphrase: settings.passphrase, keepalive: settings.keepalive)
+    machine = RecordedTunClient(
+      addresses: settings.addresses.map(\.address), passphrase: settings.passphrase, keepalive: settings.keepalive,
+      loop.recorder, about: "\(settings.target)")
     machineTimer = loop.makeTimer { [weak self] in self?.machineTimeout() }
     redialTimer = loop.makeTimer { [weak self] in self?.dial() }
     port.owner = self

@@ -1,5 +1,6 @@
 import LinuxIO
 import PacketOffload
+import RecordedMachines
 import TunProtocol
 import Values
 
@@ -36,7 +37,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
   private var settings: Settings
   private let port: TunPort
   private let socket: UDPSocket
-  private var registry: TunRegistry<Endpoint>
+  private var registry: RecordedTunRegistry
   private var senders: [Endpoint: Sender] = [:]
   private var complaints = ComplaintLimiter<Endpoint>()
   private let outgoing = PacketBatchBox(capacity: 192 * 1024, maximumCount: 256, headroom: 0)
@@ -67,8 +68,9 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
     self.log = log
     self.settings = settings
     self.port = port
-    registry = TunRegistry(
-      ownAddresses: settings.addresses.map(\.address), routes: settings.routes, pointToPoint: settings.pointToPoint)
+    registry = RecordedTunRegistry(
+      ownAddresses: settings.addresses.map(\.address), routes: settings.routes, pointToPoint: settings.pointToPoint,
+      loop.recorder, about: "\(local)")
     socket = try UDPSocket(loop: loop, arena: arena, at: local, options: options)
     socket.handler = self
     port.owner = self

@@ -1,4 +1,6 @@
 import LinuxIO
+import NodeSelection
+import RecordedMachines
 import Values
 
 /// The handlers `udp` and `forward` over a listener of datagrams: each client's datagrams go to a target of the
@@ -32,7 +34,7 @@ public final class UDPForwardHandler {
   fileprivate let way: any Way
   fileprivate let targets: [HostPort]
   fileprivate let settings: Settings
-  fileprivate var selector: NodeSelector
+  fileprivate var selector: RecordedNodeSelector
   private var forwards: [ObjectIdentifier: UDPForward] = [:]
   private var complaints = ComplaintLimiter<String>()
   /// Where datagrams get a carrier's headroom; made when the first carrier wants one.
@@ -61,7 +63,8 @@ public final class UDPForwardHandler {
     self.log = log
     self.way = way
     self.targets = targets
-    self.selector = selector
+    self.selector = RecordedNodeSelector(
+      selector, loop.recorder, about: targets.map(\.description).joined(separator: " "))
     self.settings = settings
   }
 

@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import Smux
 import Values
 
@@ -20,7 +21,7 @@ import Values
 public final class MuxSession: ByteStreamObserver, TurnFlusher, DescriptorHandler {
   let loop: EventLoop
   private let below: any ByteStream
-  private var machine: SmuxSession
+  private var machine: RecordedSmux
   private var accept: ((any ByteStream) -> Void)?
   private var closed: ((TransportFailure) -> Void)?
   private var streams: [UInt32: Held] = [:]
@@ -55,7 +56,8 @@ public final class MuxSession: ByteStreamObserver, TurnFlusher, DescriptorHandle
     self.below = below
     self.accept = accept
     self.closed = closed
-    machine = SmuxSession(side: side, settings: settings, at: loop.now)
+    machine = RecordedSmux(
+      side: side, settings: settings, at: loop.now, loop.recorder, about: below.recordedName)
     below.observer = self
     below.readLater()
     let timer = loop.makeTimer { [weak self] in self?.timedOut() }

@@ -1,6 +1,7 @@
 import CulvertLink
 import LinuxIO
 import QUICCodec
+import RecordedMachines
 import Values
 
 /// A stream of a QUIC connection as a `ByteStream`.
@@ -76,6 +77,7 @@ final class QUICLink: ByteStreamObserver {
   private unowned let session: QUICSession
   private var writer: StreamWriter
   private var input: [UInt8] = []
+  private var decoder: RecordedDecoder<LinkDecoder>
   private(set) var legs: [Int64: LegReport] = [:]
   private(set) var notices: [Int64: String] = [:]
   private(set) var peerName: String?
@@ -87,6 +89,7 @@ final class QUICLink: ByteStreamObserver {
     self.stream = stream
     self.session = session
     writer = StreamWriter(stream: stream)
+    decoder = RecordedDecoder(LinkDecoder(), session.recorder, about: stream.recordedName)
     stream.observer = self
     send(.hello(version: LinkMessage.version, name: "culvert"))
     streamReadable(stream)
@@ -101,13 +104,17 @@ final class QUICLink: ByteStreamObserver {
     defer { buffer.deallocate() }
     while case .bytes(let count) = stream.read(into: buffer) {
       input.append(contentsOf: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-      guard let (messages, consumed) = try? input.withUnsafeBytes({ try LinkMessage.decode($0) }) else {
+      do {
+        guard case .message(let messages, let consumed) = try input.withUnsafeBytes({ try decoder.step($0) }) else {
+          continue
+        }
+        input.removeFirst(consumed)
+        for message in messages { take(message) }
+      } catch {
         // A link that breaks its own protocol is left alone; the tunnels beside it go on.
         stream.close()
         return
       }
-      input.removeFirst(consumed)
-      for message in messages { take(message) }
     }
   }
 

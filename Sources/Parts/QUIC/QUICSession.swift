@@ -1,6 +1,7 @@
 import CulvertLink
 import LinuxIO
 import QUICCodec
+import Recording
 import Values
 
 /// One QUIC connection's streams, whoever drives the machine: a client's own driver, or the server's for all of them.
@@ -47,9 +48,12 @@ final class QUICSession {
 
   func requestFlush() { requestFlushOfDriver() }
 
+  var recorder: Recorder? { loop.recorder }
+
   func handle(_ event: QUICEvent) {
     switch event {
     case .connected:
+      note("connected")
       if isCulvert, connection.isClient { openLink() }
       connected?()
     case .streamOpened(let id):
@@ -73,9 +77,23 @@ final class QUICSession {
     }
   }
 
+  /// The library has its own randomness and is not run again: a recording has what it says to us.
+  private func note(_ event: String) {
+    recorder?.note("quic") { line in
+      line.text("event", event)
+      line.text("side", connection.isClient ? "client" : "server")
+      line.text("remote", "\(connection.remoteEndpoint)")
+      if let facts = connection.facts {
+        line.number("version", facts.version)
+        line.text("alpn", facts.applicationProtocol)
+      }
+    }
+  }
+
   private func end(_ reason: QUICCloseReason) {
     guard !isOver else { return }
     isOver = true
+    note("\(reason)")
     let failure = TransportFailure(reason)
     let open = streams
     streams = [:]

@@ -1,4 +1,7 @@
 import LinuxIO
+import NodeSelection
+import RecordedMachines
+import Recording
 import Values
 
 /// The way through the hops of a chain: at each hop one node, chosen anew for each opening.
@@ -30,12 +33,19 @@ public final class ChainWay: Way {
   public final class Hop {
     let name: String
     let nodes: [Node]
-    var selector: NodeSelector
+    var selector: RecordedNodeSelector
+    private let made: NodeSelector
 
     public init(name: String, nodes: [Node], selector: NodeSelector) {
       self.name = name
       self.nodes = nodes
-      self.selector = selector
+      made = selector
+      self.selector = RecordedNodeSelector(selector, nil, about: name)
+    }
+
+    /// Before the first pick.
+    func record(to recorder: Recorder?) {
+      if let recorder { selector = RecordedNodeSelector(made, recorder, about: name) }
     }
   }
 
@@ -52,6 +62,7 @@ public final class ChainWay: Way {
     self.hops = hops
     self.direct = direct
     self.hashesTarget = hashesTarget
+    for hop in hops { hop.record(to: loop.recorder) }
   }
 
   /// The only node's name, for a log line; `nil` where there are several or none.

@@ -8,7 +8,7 @@ import Values
 /// In GOST's arrangement the node is the session's client, since it opens the streams.
 final class RemotePort: RemoteListener {
   private let loop: EventLoop
-  private let decodePreface: (UnsafeRawBufferPointer) -> HeadDecoding<HostPort?>
+  private let preface: (any ByteStream) -> (UnsafeRawBufferPointer) -> HeadDecoding<HostPort?>
   private var session: MuxSession?
   private let ownLegs: () -> [Leg]
   let address: HostPort
@@ -19,15 +19,15 @@ final class RemotePort: RemoteListener {
 
   private static let prefaceLimit = TimeSpan.seconds(10)
 
-  /// - Parameter preface: reads what a stream begins with; `nil` where it begins with the client's bytes.
+  /// - Parameter preface: makes the reader of what a stream begins with.
   init(
     loop: EventLoop, over stream: any ByteStream, address: HostPort, mux: SmuxSettings, legs: @escaping () -> [Leg],
-    preface: @escaping (UnsafeRawBufferPointer) -> HeadDecoding<HostPort?>
+    preface: @escaping (any ByteStream) -> (UnsafeRawBufferPointer) -> HeadDecoding<HostPort?>
   ) {
     self.loop = loop
     self.address = address
     ownLegs = legs
-    decodePreface = preface
+    self.preface = preface
     session = MuxSession(
       loop: loop, below: stream, side: .server, settings: mux,
       accept: { [weak self] stream in
@@ -47,7 +47,7 @@ final class RemotePort: RemoteListener {
   private func arrived(_ stream: any ByteStream) {
     HeadExchange<HostPort?>.start(
       loop: loop, stream: stream, request: [], limit: Self.prefaceLimit, awaiting: "the word about who came",
-      decode: decodePreface
+      decode: preface(stream)
     ) { [weak self] result in
       guard case .success(let (peer, stream)) = result else { return }
       guard let self, let accepted = self.accepted else {

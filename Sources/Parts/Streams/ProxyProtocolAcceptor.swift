@@ -1,5 +1,6 @@
 import LinuxIO
 import ProxyProtocol
+import RecordedMachines
 import Values
 
 /// Reads the PROXY header in front of accepted connections and hands them on behind it, with the client that the proxy
@@ -77,6 +78,7 @@ private final class Reading: ByteStreamObserver {
   private let stream: any ByteStream
   private let policy: ProxyProtocolAcceptor.Policy
   private var input: [UInt8] = []
+  private var decoder: RecordedDecoder<ProxyHeaderDecoder>
   private var timer: LoopTimer?
   var completion: ProxyProtocolAcceptor.Completion?
 
@@ -84,6 +86,7 @@ private final class Reading: ByteStreamObserver {
     self.loop = loop
     self.stream = stream
     self.policy = policy
+    decoder = RecordedDecoder(ProxyHeaderDecoder(), loop.recorder, about: stream.recordedName)
   }
 
   func start(timeout: TimeSpan) {
@@ -124,11 +127,11 @@ private final class Reading: ByteStreamObserver {
 
   private func decide() {
     let result = input.withUnsafeBytes { bytes in
-      Result { () throws(ProxyProtocolError) in try ProxyHeader.decode(bytes) }
+      Result { () throws(ProxyProtocolError) in try decoder.step(bytes) }
     }
     switch result {
     case .success(.needs): return
-    case .success(.header(let header, let consumed)): hand(on: header.client, consumed: consumed)
+    case .success(.message(let header, let consumed)): hand(on: header.client, consumed: consumed)
     case .failure(.noHeader) where policy == .optional: hand(on: nil, consumed: 0)
     case .failure(let error): fail(TransportFailure(.violation, "\(error)"))
     }

@@ -100,6 +100,7 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
         return
       case .failed(let error):
         handshakeDone = nil
+        note("\(error)")
         close()
         completion(TransportFailure(error))
         return
@@ -110,10 +111,24 @@ public final class TLSStream: ByteStream, ByteStreamObserver {
         return
       case .open:
         handshakeDone = nil
+        note("the handshake is done")
         completion(nil)
       }
     }
     observer?.streamReadable(self)
+  }
+
+  /// The library has its own randomness and is not run again: a recording has how its handshake ended.
+  private func note(_ event: String) {
+    loop.recorder?.note("tls") { line in
+      line.text("event", event)
+      line.text("stream", recordedName)
+      guard let facts = session.facts else { return }
+      line.text("version", facts.version)
+      line.text("cipher", facts.cipherSuite)
+      if let name = facts.applicationProtocol { line.text("alpn", name) }
+      if let isVerified = facts.peerVerified { line.flag("verified", isVerified) }
+    }
   }
 
   private func readHandshake() {

@@ -1,4 +1,5 @@
 import LinuxIO
+import RecordedMachines
 import TLSCodec
 import Values
 import WebSocket
@@ -48,15 +49,15 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
   public weak var observer: (any ByteStreamObserver)?
 
   // The handshake.
-  private var client: WebSocketClientHandshake?
-  private var server: WebSocketServerHandshake?
+  private var client: RecordedWebSocketClient?
+  private var server: RecordedWebSocketServer?
   private var completion: ((TransportFailure?) -> Void)?
   /// What has come of a head; behind it, until somebody reads them, the frames that came along.
   private var early: [UInt8] = []
   private var earlyOffset = 0
 
   // Frames.
-  private var receiver: WebSocketReceiver
+  private var receiver: RecordedWebSocketReceiver
   private var masks = MaskKeys()
   private var output = FrameBuffer()
   /// What the last ping carried that was not answered yet.
@@ -95,10 +96,12 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
     guard nonce.withUnsafeMutableBytes(fillRandom) else { throw TransportFailure(.local, "no random bytes") }
     try requireDigest()
     do throws(WebSocketError) {
-      let handshake = try WebSocketClientHandshake(
+      let handshake = try WebSocketAnswerDecoder(
         host: host, path: settings.path, headers: settings.fields, nonce: nonce, sha1: sha1)
       return WebSocketStream(
-        loop: loop, below: below, settings: settings, client: handshake, server: nil, completion: completion)
+        loop: loop, below: below, settings: settings,
+        client: RecordedWebSocketClient(handshake, loop.recorder, about: below.recordedName), server: nil,
+        completion: completion)
     } catch { throw TransportFailure(.local, "WebSocket: \(error)") }
   }
 
@@ -110,15 +113,16 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
   ) throws(TransportFailure) -> WebSocketStream {
     try requireDigest()
     do throws(WebSocketError) {
-      let handshake = try WebSocketServerHandshake(path: settings.path, headers: settings.fields)
+      let handshake = try WebSocketRequestDecoder(path: settings.path, headers: settings.fields, sha1: sha1)
       return WebSocketStream(
-        loop: loop, below: below, settings: settings, client: nil, server: handshake, completion: completion)
+        loop: loop, below: below, settings: settings, client: nil,
+        server: RecordedWebSocketServer(handshake, loop.recorder, about: below.recordedName), completion: completion)
     } catch { throw TransportFailure(.local, "WebSocket: \(error)") }
   }
 
   private init(
-    loop: EventLoop, below: any ByteStream, settings: WebSocketSettings, client: WebSocketClientHandshake?,
-    server: WebSocketServerHandshake?, completion: @escaping (TransportFailure?) -> Void
+    loop: EventLoop, below: any ByteStream, settings: WebSocketSettings, client: RecordedWebSocketClient?,
+    server: RecordedWebSocketServer?, completion: @escaping (TransportFailure?) -> Void
   ) {
     self.loop = loop
     self.below = below
@@ -127,7 +131,7 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
     self.server = server
     self.completion = completion
     role = client != nil ? .client : .server
-    receiver = WebSocketReceiver(role: role)
+    receiver = RecordedWebSocketReceiver(role: role, loop.recorder, about: below.recordedName)
     lastHeard = loop.now
     below.observer = self
     loop.later { [weak self] in self?.begin() }
@@ -153,7 +157,7 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
 
   private func begin() {
     guard !isClosed else { return }
-    if let client { output.append(client.request) }
+    if let client { output.append(client.decoder.request) }
     flush()
     shake()
   }
@@ -181,8 +185,8 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
         guard case .message(_, let consumed)? = try readAnswer() else { return }
         open(behind: consumed)
       } else {
-        guard case .message(let request, let consumed)? = try readRequest(), let server else { return }
-        output.append(server.answer(to: request, sha1: Self.sha1))
+        guard case .message(let accepted, let consumed)? = try readRequest() else { return }
+        output.append(accepted.answer)
         open(behind: consumed)
       }
     } catch {
@@ -190,16 +194,16 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
     }
   }
 
-  private func readAnswer() throws(WebSocketError) -> WebSocketReading<[WebSocketField]>? {
+  private func readAnswer() throws(WebSocketError) -> HeadStep<[WebSocketField]>? {
     let result = early.withUnsafeBytes { bytes in
-      Result { () throws(WebSocketError) in try client?.read(bytes) }
+      Result { () throws(WebSocketError) in try client?.step(bytes) }
     }
     return try result.get()
   }
 
-  private func readRequest() throws(WebSocketError) -> WebSocketReading<WebSocketRequest>? {
+  private func readRequest() throws(WebSocketError) -> HeadStep<WebSocketAcceptance>? {
     let result = early.withUnsafeBytes { bytes in
-      Result { () throws(WebSocketError) in try server?.read(bytes) }
+      Result { () throws(WebSocketError) in try server?.step(bytes) }
     }
     return try result.get()
   }
