@@ -24,14 +24,24 @@ struct FixSearch {
   private static let mostTrials = 120
   private static let mostBytes = 4 << 20
   private static let largestFile = 128 << 10
+  /// Beside the model of the file that of each candidate is in memory.
+  private static let mostItems = 1_000
   private static let mostProblems = 5
   private static let mostAlternatives = 2
 
   /// The report with what was found.
   func complete(_ report: CheckReport) -> CheckReport {
-    guard report.exitCode != 0, report.diagnostics.count < Report.limit else { return report }
+    guard report.exitCode != 0, report.diagnostics.count < Report.limit, items(report) <= Self.mostItems else {
+      return report
+    }
     var search = Search(report: report, owner: self)
     return search.run()
+  }
+
+  private func items(_ report: CheckReport) -> Int {
+    guard let configuration = report.configuration else { return 0 }
+    return configuration.services.count + configuration.chains.count + configuration.allHops.count
+      + configuration.allNodes.count + configuration.authers.reduce(0) { $0 + 1 + $1.credentials.count }
   }
 
   private struct Attempt {
