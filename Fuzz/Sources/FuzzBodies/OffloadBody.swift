@@ -326,14 +326,15 @@ private func checkReply(_ packet: [UInt8], mtu: Int, from router: IPAddress, _ m
   func reply(_ packet: [UInt8], room: Int) throws(Breach) -> [UInt8]? {
     try exactly([UInt8](repeating: 0xA5, count: room)) { room throws(Breach) -> [UInt8]? in
       try exactly(packet) { memory throws(Breach) -> [UInt8]? in
-        let length = PacketTooBig.write(answering: UnsafeRawBufferPointer(memory), mtu: mtu, from: router, to: room)
+        let length = ICMPErrorReply.write(
+          .tooBig(mtu: mtu), answering: UnsafeRawBufferPointer(memory), from: router, to: room)
         guard let length else { return nil }
         try check(length <= room.count, "\(length) bytes in \(room.count)")
         return Array(room[..<length])
       }
     }
   }
-  guard let answer = try reply(packet, room: PacketTooBig.maximumReply) else { return }
+  guard let answer = try reply(packet, room: ICMPErrorReply.maximumReply) else { return }
   marks.reach(router.family == .ipv4 ? OffloadPlace.answeredIPv4 : .answeredIPv6)
   let same = try reply(packet, room: answer.count)
   try check(same == answer, "in a room of its size it is another reply")
@@ -356,5 +357,5 @@ private func checkReply(_ packet: [UInt8], mtu: Int, from router: IPAddress, _ m
   }
   try check(packet.starts(with: answer[(header + 8)...]), "the quoted packet is another")
   // Two routers must never answer each other.
-  try check(try reply(answer, room: PacketTooBig.maximumReply) == nil, "an error is answered with an error")
+  try check(try reply(answer, room: ICMPErrorReply.maximumReply) == nil, "an error is answered with an error")
 }

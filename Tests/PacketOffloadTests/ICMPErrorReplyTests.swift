@@ -2,12 +2,14 @@ import PacketOffload
 import Testing
 import Values
 
-@Suite struct PacketTooBigTests {
-  private func reply(to packet: [UInt8], mtu: Int, from router: String, room: Int = 1_280) -> [UInt8]? {
+@Suite struct ICMPErrorReplyTests {
+  private func reply(
+    to packet: [UInt8], mtu: Int = 0, _ reason: ICMPErrorReply.Reason? = nil, from router: String, room: Int = 1_280
+  ) -> [UInt8]? {
     var bytes = [UInt8](repeating: 0xEE, count: room)
     guard let router = IPAddress(router) else { return nil }
     let length = packet.withUnsafeBytes { packet in
-      bytes.withUnsafeMutableBytes { PacketTooBig.write(answering: packet, mtu: mtu, from: router, to: $0) }
+      bytes.withUnsafeMutableBytes { ICMPErrorReply.write(reason ?? .tooBig(mtu: mtu), answering: packet, from: router, to: $0) }
     }
     return length.map { Array(bytes[..<$0]) }
   }
@@ -45,6 +47,28 @@ import Values
       let pseudo = Array(made[8..<40]) + [0, 0, 0x04, 0xD8, 0, 0, 0, 58]
       #expect(slowSum(pseudo + made[40...]) == 0xFFFF)
     }
+  }
+
+  @Test func `a host without a peer is told to be unreachable, and a group is not`() throws {
+    var dice = Dice(64)
+    var four = Flow(isIPv4: true, isTCP: true, dice: &dice)
+    let packet = four.next(dice.bytes(100))
+    let made = try #require(reply(to: packet, .unreachable, from: "192.0.2.9"))
+    #expect(Array(made[20..<22]) == [3, 1])
+    #expect(Array(made[24..<28]) == [0, 0, 0, 0])
+    #expect(slowSum(Array(made[20...])) == 0xFFFF)
+    #expect(Array(made[28...]) == packet)
+    var six = Flow(isIPv4: false, isTCP: false, dice: &dice)
+    let other = six.next(dice.bytes(100))
+    let told = try #require(reply(to: other, .unreachable, from: "2001:db8::9"))
+    #expect(Array(told[40..<42]) == [1, 3])
+    #expect(Array(told[44..<48]) == [0, 0, 0, 0])
+    #expect(Array(told[48...]) == other)
+    let pseudo = Array(told[8..<40]) + [0, 0, UInt8((told.count - 40) >> 8), UInt8((told.count - 40) & 0xFF), 0, 0, 0, 58]
+    #expect(slowSum(pseudo + told[40...]) == 0xFFFF)
+    let group = Array(other[..<24]) + [0xFF, 0x02] + Array(other[26...])
+    #expect(reply(to: group, .unreachable, from: "::9") == nil)
+    #expect(reply(to: group, mtu: 1_300, from: "::9") != nil)
   }
 
   @Test func `a small packet is quoted whole`() throws {
