@@ -73,14 +73,14 @@ let package = Package(
       [
         "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "WebSocket",
         "ProxyProtocol", "NodeSelection", "Recording", "RecordedMachines", "LinuxIO", "LinuxNet", "TLSCodec",
-        "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux",
+        "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux", "WireGuard", "CryptoPrimitives",
       ]),
     // daemon
     floor(
       "Daemon",
       [
         "Values", "TunProtocol", "CulvertLink", "NodeSelection", "Configuration", "PartDescriptors", "Parts",
-        "LinuxIO", "LinuxNet", "TLSCodec", "QUICCodec", "Smux", "CLinux",
+        "LinuxIO", "LinuxNet", "TLSCodec", "QUICCodec", "Smux", "CLinux", "WireGuard", "CryptoPrimitives",
       ]),
     // beside
     floor("Lab", ["Values", "Configuration", "LinuxNet", "CLinux"]),
@@ -88,7 +88,8 @@ let package = Package(
     .executableTarget(
       name: "culvert",
       dependencies: [
-        "Values", "Recording", "RecordedMachines", "Configuration", "Daemon", "Lab", "LinuxIO", "CLinux",
+        "Values", "CryptoPrimitives", "Recording", "RecordedMachines", "Configuration", "Daemon", "Lab", "LinuxIO",
+        "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict,

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -540,6 +541,54 @@ pid_t culvert_start_program(const char *path, char *const arguments[]) {
     return -1;
   }
   return pid;
+}
+
+int culvert_detach(void) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+  pid_t child = fork();
+  if (child < 0) return -1;
+  if (child > 0) {
+    // The one that was called: waits for the other's word, and passes its exit code on when it ends without one.
+    char word;
+    close(ends[1]);
+    ssize_t count;
+    do count = read(ends[0], &word, 1);
+    while (count < 0 && errno == EINTR);
+    if (count == 1) _exit(0);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    _exit(WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : 1);
+  }
+  close(ends[0]);
+  setsid();
+  return ends[1];
+}
+
+int culvert_detached(int word) {
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null < 0) return -1;
+  for (int fd = 0; fd < 3; fd++) dup2(null, fd);
+  if (null > 2) close(null);
+  if (chdir("/") != 0) return -1;
+  ssize_t count = write(word, "+", 1);
+  close(word);
+  return count == 1 ? 0 : -1;
+}
+
+int culvert_watch_removal(const char *directory) {
+  int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  if (fd < 0) return -1;
+  if (inotify_add_watch(fd, directory, IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF) < 0) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+void culvert_drain(int fd) {
+  char bytes[4096];
+  while (read(fd, bytes, sizeof bytes) > 0) {}
 }
 
 int culvert_die_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }

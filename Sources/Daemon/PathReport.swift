@@ -126,6 +126,7 @@ public struct PathReport {
     case .http: return "HTTP proxy"
     case .socks4: return "SOCKS4"
     case .socks5: return "SOCKS5"
+    case .wireGuard: return "WireGuard"
     }
   }
 
@@ -182,6 +183,7 @@ public struct PathReport {
     case .http: return "{\"layer\":\"http\"}"
     case .socks4: return "{\"layer\":\"socks4\"}"
     case .socks5: return "{\"layer\":\"socks5\"}"
+    case .wireGuard: return "{\"layer\":\"wireguard\"}"
     case .icmpEcho(let family, let identifier):
       return "{\"layer\":\"\(family == .ipv4 ? "icmp" : "icmp6")\",\"identifier\":\(identifier)}"
     case .quic(let version, let name):

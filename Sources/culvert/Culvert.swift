@@ -25,12 +25,16 @@ struct Culvert: ParsableCommand {
       Explain.self,
       Schema.self,
       Completions.self, Manual.self,
-      VersionCommand.self, LabHostCommand.self,
+      WireGuardCommand.self, GenerateKey.self, DerivePublicKey.self, GeneratePresharedKey.self, VersionCommand.self,
+      LabHostCommand.self,
     ],
     defaultSubcommand: Run.self)
 
   static func main() {
-    let arguments = Array(CommandLine.arguments.dropFirst())
+    var arguments = Array(CommandLine.arguments.dropFirst())
+    if CommandLine.arguments.first?.split(separator: "/").last.map(String.init) == WireGuardCommand.otherName {
+      arguments.insert("wireguard", at: 0)
+    }
     if let first = arguments.first, let (reason, code) = misunderstanding(first) { refuse(reason, code) }
     do throws(GostWords.Refusal) {
       var given = try GostWords(arguments)

@@ -141,6 +141,16 @@ int culvert_unix_connect(const char *path);
 pid_t culvert_start_program(const char *path, char *const arguments[]);
 /// Has the kernel send this process a signal when the thread that started it ends.
 int culvert_die_with_parent(int signal);
+/// Goes to the background: the process that was called lives until `culvert_detached` is called in the new one, in which
+/// this returns a descriptor to hand to it, or until that ends, with its exit code. Before any thread is made; -1 with
+/// errno.
+int culvert_detach(void);
+/// Everything is up: lets go of the terminal and the working directory, and of the process that waits.
+int culvert_detached(int word);
+/// A descriptor that becomes readable when something in a directory is removed; -1 with errno.
+int culvert_watch_removal(const char *directory);
+/// Reads what there is and forgets it.
+void culvert_drain(int fd);
 /// Runs a program, found along PATH, with a list of arguments that ends with NULL, and waits for it; -1 with errno, else
 /// the wait status.
 int culvert_run_program(char *const arguments[]);

@@ -45,7 +45,7 @@ public final class TunDevice {
   private var displaced: [Route] = []
   private var isOpen = true
 
-  /// Makes the device, gives it its addresses and sets it up.
+  /// Makes the device, gives it its addresses and, unless another program will, sets it up.
   ///
   /// - Parameters:
   ///   - name: `nil` or empty lets the kernel choose `tun0`, `tun1`, ….
@@ -53,8 +53,10 @@ public final class TunDevice {
   ///   - addresses: with the lengths of their networks; the kernel adds the routes to those networks.
   ///   - peer: the far end of a point-to-point device, for addresses of its family.
   ///   - offload: ask for the virtio header.
+  ///   - isUp: whether to set it up.
   public init(
-    name: String? = nil, mtu: Int? = nil, addresses: [IPPrefix], peer: IPAddress? = nil, offload: Bool = true
+    name: String? = nil, mtu: Int? = nil, addresses: [IPPrefix], peer: IPAddress? = nil, offload: Bool = true,
+    isUp: Bool = true
   ) throws(TunError) {
     if let name, !name.isEmpty { try Self.check(name: name) }
     if let mtu { try Self.check(mtu: mtu, addresses: addresses) }
@@ -92,7 +94,7 @@ public final class TunDevice {
     index = link.index
     self.mtu = link.mtu
     do {
-      try configure(mtu: mtu, addresses: addresses, peer: peer)
+      try configure(mtu: mtu, addresses: addresses, peer: peer, isUp: isUp)
     } catch {
       close()
       throw error
@@ -101,7 +103,7 @@ public final class TunDevice {
 
   deinit { close() }
 
-  private func configure(mtu: Int?, addresses: [IPPrefix], peer: IPAddress?) throws(TunError) {
+  private func configure(mtu: Int?, addresses: [IPPrefix], peer: IPAddress?, isUp: Bool) throws(TunError) {
     var current: IPPrefix?
     do throws(NetlinkError) {
       if let mtu {
@@ -116,7 +118,7 @@ public final class TunDevice {
         self.addresses.append(prefix)
       }
       current = nil
-      try netlink.setUp(link)
+      if isUp { try netlink.setUp(link) }
     } catch {
       if let current, current.family == .ipv6, [EACCES, EAFNOSUPPORT, EOPNOTSUPP].contains(error.code) {
         throw .ipv6Missing(current)
@@ -133,6 +135,12 @@ public final class TunDevice {
     // The interface is gone, so a route that another program put in the old one's place meanwhile is left alone.
     for route in displaced.reversed() { try? netlink.addRoute(route) }
     displaced = []
+  }
+
+  /// Somebody else gave the interface another MTU, or other addresses.
+  public func follow(mtu: Int, addresses: [IPPrefix]) {
+    self.mtu = mtu
+    self.addresses = addresses
   }
 
   public func setMTU(_ mtu: Int) throws(TunError) {

@@ -122,6 +122,7 @@ public enum Layer: Hashable, Sendable {
   case http
   case socks4
   case socks5
+  case wireGuard
 }
 
 /// What a TLS handshake settled.

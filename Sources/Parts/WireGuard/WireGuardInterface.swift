@@ -1,0 +1,441 @@
+import CLinux
+import CryptoPrimitives
+import LinuxIO
+import LinuxNet
+import PacketOffload
+import Values
+import WireGuard
+
+/// A WireGuard device at work: the machine (`WireGuard.Device`) between a TUN and a UDP socket.
+///
+/// ```
+///   TUN ──▶ batch ──▶ Outbound: whose, sealed in place ──▶ runs of one peer ──▶ UDP_SEGMENT ──▶ socket
+///   TUN ◀── merged ◀── Inbound: opened in place, source checked ◀────────────── UDP_GRO ◀───── socket
+///                        │ handshake messages, reports                            ▲ handshake messages
+///                        ▼                                                        │
+///                      Device ──── keys, endpoints, allowed IPs (events) ─────────┘
+/// ```
+///
+/// Both pumps run to completion on the loop's thread. A batch that the socket does not take whole waits where it lies, and
+/// the TUN is not read meanwhile, so that the hosts' own queues see the congestion.
+///
+/// An answer leaves from the address that its peer sent to last, so that a host with several addresses is one peer to the
+/// other end. When that address is gone the kernel chooses again.
+public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
+  /// What somebody beside the packets wants to know.
+  public enum News: Sendable {
+    /// The peer is reached elsewhere from now on.
+    case moved(PeerID, Endpoint?, Device.EndpointChange)
+    /// Both ends have a new session.
+    case joined(PeerID)
+    /// The peer has not answered for 90 seconds.
+    case silent(PeerID)
+    case removed(PeerID)
+  }
+
+  private let loop: EventLoop
+  private let receiveArena: ReceiveArena
+  private let log: Log
+  public let port: TunPort
+  public private(set) var device: Device
+  private var outbound: Outbound
+  private var inbound = Inbound()
+  private var socket: UDPSocket?
+  private var timer: LoopTimer?
+  private var isClosed = false
+
+  /// What leaves from the TUN, and where sending of it goes on once the socket has room.
+  private var outgoing: PacketBatch
+  private var held: Held?
+  /// What leaves by the machine's wish: packets that waited for a key, and keepalives.
+  private var released: PacketBatch
+  private let room = UnsafeMutableRawBufferPointer.allocate(byteCount: WireGuardInterface.roomSize, alignment: 16)
+  /// Replies to hosts inside, written to the TUN at the end of a batch.
+  private var replies: PacketBatch
+  private var repliesLeft = WireGuardInterface.repliesPerSecond
+  private var replySecond: Int64 = 0
+
+  private var sightings: [PeerID: Sighting] = [:]
+  private var complaints = ComplaintLimiter<String>()
+  public var heard: ((News) -> Void)?
+
+  /// Of the UDP socket; `nil` while there is none.
+  public private(set) var listenPort: UInt16?
+  public private(set) var mark: UInt32 = 0
+  /// Datagrams that the socket did not take.
+  public private(set) var unsent: UInt64 = 0
+  public private(set) var outcomes: [Device.Outcome: UInt64] = [:]
+
+  /// Where a peer's packets come and go, as the socket has it.
+  private struct Sighting {
+    var arrival: Arrival?
+    /// The address to send from.
+    var local: IPAddress?
+    var since: Instant
+    var why: Device.EndpointChange
+  }
+
+  private struct Held {
+    /// The next message of `outgoing`.
+    var next: Int
+    var runs: [Outbound.Run]
+  }
+
+  private static let batchesPerTurn = 8
+  private static let batchSize = 256 * 1024
+  private static let roomSize = 2048
+  /// To hosts inside, per second: RFC 4443, section 2.4 (f).
+  private static let repliesPerSecond = 100
+  private static let socketBuffer = 4 << 20
+
+  /// - Parameters:
+  ///   - port: of a TUN that is up, or will be.
+  ///   - random: a generator for secrets.
+  public init(
+    loop: EventLoop, arena: ReceiveArena, log: Log, port: TunPort, random: any RandomNumberGenerator
+  ) {
+    self.loop = loop
+    receiveArena = arena
+    self.log = log
+    self.port = port
+    let mtu = port.device.mtu
+    device = Device(random: random, at: loop.now)
+    outbound = Outbound(mtu: mtu)
+    outgoing = Self.batch(mtu)
+    released = Self.batch(mtu)
+    replies = PacketBatch(capacity: 32 * ICMPErrorReply.maximumReply, maximumCount: 32)
+    tellTime()
+    timer = loop.makeTimer { [weak self] in self?.timeout() }
+    port.owner = self
+  }
+
+  deinit { room.deallocate() }
+
+  private static func batch(_ mtu: Int) -> PacketBatch {
+    PacketBatch(
+      capacity: batchSize, maximumCount: 256, headroom: WireGuardLimit.headerSize,
+      tailroom: Outbound.tailroom(mtu: mtu))
+  }
+
+  // MARK: Settings
+
+  /// Changes the machine's settings, and does what follows from them.
+  public func change<Result>(_ body: (inout Device, Instant) throws -> Result) rethrows -> Result {
+    defer { settle() }
+    return try body(&device, loop.now)
+  }
+
+  /// Opens the socket, or moves it: to a port, 0 for any, with a firewall mark on what leaves.
+  public func listen(on wanted: UInt16, mark: UInt32) throws(SystemError) {
+    let address: IPAddress = HostFamilies.hasIPv6 ? .anyIPv6 : .anyIPv4
+    if let socket {
+      if wanted == listenPort, mark == self.mark { return }
+      // The old one first: it may be the same port with another mark.
+      socket.close()
+      self.socket = nil
+    }
+    let fresh = try UDPSocket(
+      loop: loop, arena: receiveArena, at: Endpoint(address, port: wanted),
+      options: SocketOptions(mark: mark, bufferSize: Self.socketBuffer))
+    fresh.handler = self
+    socket = fresh
+    listenPort = fresh.receipt.local?.port
+    self.mark = mark
+    held = nil
+    for id in sightings.keys { sightings[id]?.local = nil }
+  }
+
+  /// Opens a socket on any port where there is a key and none was asked for, as the kernel's device does when it is set
+  /// up.
+  public func listenIfNeeded() {
+    guard socket == nil, device.publicKey != nil, !isClosed else { return }
+    do throws(SystemError) {
+      try listen(on: 0, mark: mark)
+    } catch {
+      log.error("\(error)")
+    }
+  }
+
+  /// The TUN's MTU changed: contents are padded no further.
+  public func mtuChanged(_ mtu: Int) {
+    guard mtu != outbound.mtu else { return }
+    outbound.mtu = mtu
+    outgoing = Self.batch(mtu)
+    released = Self.batch(mtu)
+    held = nil
+  }
+
+  /// The host's addresses or routes changed: the kernel chooses anew where packets leave from.
+  public func networkChanged() {
+    for id in sightings.keys { sightings[id]?.local = nil }
+  }
+
+  private func tellTime() {
+    let nanoseconds = culvert_realtime_ns()
+    let time = WallTime(seconds: nanoseconds / 1_000_000_000, nanoseconds: Int32(nanoseconds % 1_000_000_000))
+    device.setWallClock(time, at: loop.now)
+  }
+
+  // MARK: Out
+
+  public func tunReadable(_ port: TunPort) {
+    guard !isClosed, held == nil else { return }
+    for _ in 0..<Self.batchesPerTurn {
+      outgoing.removeAll()
+      let more = port.read(into: &outgoing)
+      if !outgoing.isEmpty {
+        sealOutgoing()
+        guard held == nil else { return }
+      }
+      if !more { return }
+    }
+    port.readLater()
+  }
+
+  private func sealOutgoing() {
+    let now = loop.now
+    var router: (IPAddress?, IPAddress?)?
+    outbound.seal(&outgoing, at: now) { packet, _ in
+      let own = router ?? Self.routers(port.device)
+      router = own
+      tellUnreachable(packet, own)
+    }
+    sendOutgoing(from: 0, outbound.runs)
+    while let report = outbound.pollReport() { device.handle(report, at: now) }
+    settle()
+    flushReplies()
+  }
+
+  private func sendOutgoing(from first: Int, _ runs: [Outbound.Run]) {
+    held = nil
+    for run in runs where run.first + run.count > first {
+      let start = max(first, run.first)
+      if let stop = send(run, from: start, of: outgoing) {
+        held = Held(next: stop, runs: runs)
+        return
+      }
+    }
+  }
+
+  /// Sends the messages of a run. The first that the socket had no room for, or `nil` when all are gone.
+  private func send(_ run: Outbound.Run, from first: Int, of batch: borrowing PacketBatch) -> Int? {
+    guard let socket else {
+      unsent &+= UInt64(run.first + run.count - first)
+      return nil
+    }
+    let storage = UnsafeRawBufferPointer(batch.storage)
+    var index = first
+    let end = run.first + run.count
+    while index < end {
+      let count = min(end - index, max(1, batch.equalRun(from: index, limit: 64, byteLimit: 65_000)))
+      let head = batch.slot(index)
+      let tail = batch.slot(index + count - 1)
+      let bytes = UnsafeRawBufferPointer(rebasing: storage[head.offset..<(tail.offset + tail.length)])
+      var outcome = socket.send(
+        bytes, segment: head.length, to: run.endpoint, from: sightings[run.peer]?.local, ecn: 0)
+      if case .failed = outcome, sightings[run.peer]?.local != nil {
+        // The address that the peer sent to is gone.
+        sightings[run.peer]?.local = nil
+        outcome = socket.send(bytes, segment: head.length, to: run.endpoint, from: nil, ecn: 0)
+      }
+      switch outcome {
+      case .sent: index += count
+      case .blocked(let sent): return index + sent / max(1, head.length)
+      case .failed(let error):
+        unsent &+= UInt64(count)
+        complain("cannot send to \(run.endpoint): \(error)", of: run.peer)
+        index += count
+      }
+    }
+    return nil
+  }
+
+  public func socketWritable(_ socket: any DatagramSocket) {
+    guard let held else { return }
+    sendOutgoing(from: held.next, held.runs)
+    if self.held == nil { port.readLater() }
+  }
+
+  /// Sends what waits for a peer.
+  private func release(_ peer: PeerID, orKeepalive: Bool) {
+    var isDone = false
+    var asks = orKeepalive
+    while !isDone {
+      isDone = outbound.release(peer, orKeepalive: asks, into: &released, at: loop.now)
+      asks = false
+      // Without room in the socket these are lost, as on any full link; they are few.
+      for run in outbound.runs {
+        if let stop = send(run, from: run.first, of: released) { unsent &+= UInt64(run.first + run.count - stop) }
+      }
+    }
+    while let report = outbound.pollReport() { device.handle(report, at: loop.now) }
+  }
+
+  // MARK: In
+
+  public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
+    guard !isClosed else { return }
+    let now = loop.now
+    inbound.open(&batch, from: arrival.remote, at: now) { message in
+      outcomes[device.receive(message, from: arrival.remote, at: now), default: 0] &+= 1
+    }
+    while let report = inbound.pollReport() {
+      see(report.peer, arrival, at: now)
+      device.handle(report, at: now)
+    }
+    if !batch.isEmpty { port.write(&batch) }
+    settle(arrival)
+  }
+
+  private func see(_ peer: PeerID, _ arrival: Arrival, at now: Instant) {
+    if let known = sightings[peer]?.arrival, known.remote == arrival.remote, known.local == arrival.local { return }
+    sightings[peer, default: Sighting(since: now, why: .roamed)].arrival = arrival
+    sightings[peer]?.local = arrival.local.flatMap { $0.isMulticast ? nil : $0 }
+  }
+
+  public func socketReported(_ error: SystemError, on socket: any DatagramSocket) {
+    // Forgeries of ICMP errors show here too: sessions do not end by them.
+    log.trace("the socket reported: \(error)")
+  }
+
+  // MARK: The machine
+
+  private func timeout() {
+    tellTime()
+    device.handleTimeout(at: loop.now)
+    settle()
+  }
+
+  /// Does what the machine wants, until it wants nothing. `arrival`: of what made it want something.
+  private func settle(_ arrival: Arrival? = nil) {
+    while true {
+      var isIdle = true
+      while let event = device.pollEvent() {
+        isIdle = false
+        handle(event)
+      }
+      while let (size, destination) = device.pollTransmit(into: room) {
+        isIdle = false
+        let local = arrival?.remote == destination ? arrival?.local : nil
+        sendMessage(UnsafeRawBufferPointer(rebasing: room[..<size]), to: destination, from: local)
+      }
+      if isIdle { break }
+    }
+    timer?.arm(at: device.nextDeadline()?.0)
+  }
+
+  private func sendMessage(_ message: UnsafeRawBufferPointer, to destination: Endpoint, from local: IPAddress?) {
+    guard let socket else { return unsent &+= 1 }
+    let from = local.flatMap { $0.isMulticast ? nil : $0 }
+    if case .failed(let error) = socket.send(message, segment: message.count, to: destination, from: from, ecn: 0) {
+      unsent &+= 1
+      if complaints.isDue(destination.description, "\(error)", at: loop.now) {
+        log.warn("cannot send to \(destination): \(error)")
+      }
+    }
+  }
+
+  private func handle(_ event: Device.Event) {
+    switch event {
+    case .receiveKey(let index): if let key = device.takeReceiveKey(index) { inbound.install(key) }
+    case .sendKey(_, let index): if let key = device.takeSendKey(index) { outbound.install(key) }
+    case .dropSendKey(let peer): outbound.dropKey(of: peer)
+    case .retire(let index): inbound.retire(index)
+    case .keepalive(let peer): release(peer, orKeepalive: true)
+    case .release(let peer): release(peer, orKeepalive: false)
+    case .gaveUp(let peer):
+      outbound.dropWaiting(of: peer)
+      heard?(.silent(peer))
+    case .endpoint(let peer, let endpoint, let why):
+      outbound.setEndpoint(endpoint, of: peer)
+      let arrival = sightings[peer]?.arrival
+      let isSame = arrival?.remote == endpoint
+      sightings[peer] = Sighting(
+        arrival: isSame ? arrival : nil, local: isSame ? sightings[peer]?.local : nil, since: loop.now, why: why)
+      heard?(.moved(peer, endpoint, why))
+    case .handshakeCompleted(let peer): heard?(.joined(peer))
+    case .allowedIPsChanged:
+      outbound.allowedIPs = device.allowedIPs
+      inbound.allowedIPs = device.allowedIPs
+    case .removed(let peer):
+      outbound.remove(peer)
+      sightings[peer] = nil
+      heard?(.removed(peer))
+    }
+  }
+
+  // MARK: Replies to hosts inside
+
+  /// Our own inner addresses, of both families, which replies come from.
+  private static func routers(_ device: TunDevice) -> (IPAddress?, IPAddress?) {
+    let own = device.addresses.map(\.address)
+    return (own.first { $0.family == .ipv4 }, own.first { $0.family == .ipv6 })
+  }
+
+  private func tellUnreachable(_ packet: UnsafeRawBufferPointer, _ routers: (IPAddress?, IPAddress?)) {
+    let second = loop.now.nanoseconds / 1_000_000_000
+    if second != replySecond {
+      replySecond = second
+      repliesLeft = Self.repliesPerSecond
+    }
+    let isIPv4 = packet.first.map { $0 >> 4 == 4 } ?? false
+    guard repliesLeft > 0, let router = isIPv4 ? routers.0 : routers.1,
+      let reply = replies.reserve(ICMPErrorReply.maximumReply)
+    else { return }
+    guard let size = ICMPErrorReply.write(.unreachable, answering: packet, from: router, to: reply) else {
+      replies.removeLast()
+      return
+    }
+    repliesLeft -= 1
+    replies.shrinkLast(to: size)
+  }
+
+  private func flushReplies() {
+    guard !replies.isEmpty else { return }
+    port.write(&replies)
+    replies.removeAll()
+  }
+
+  private func complain(_ text: String, of peer: PeerID) {
+    if complaints.isDue("\(peer)", text, at: loop.now) { log.warn(text, ["peer": peer]) }
+  }
+
+  // MARK: What is known
+
+  public var inboundDrops: Inbound.Drops { inbound.drops }
+  public var outboundDrops: Outbound.Drops { outbound.drops }
+  public var receipt: Receipt? { socket?.receipt }
+
+  /// The leg to a peer: with the endpoints of what came from it, where something has; otherwise what was set.
+  public func leg(to peer: PeerStatus, named name: String) -> Leg {
+    let sighting = sightings[peer.id]
+    let traffic = Traffic(forward: peer.sentBytes, back: peer.receivedBytes)
+    if let arrival = sighting?.arrival, arrival.remote == peer.endpoint, let socket {
+      let receipt = socket.receipt(of: arrival, at: sighting?.since ?? loop.now)
+      return Leg(
+        from: .us, to: .peer(name), local: receipt.localFact, remote: receipt.remoteFact,
+        transport: [.udp, .wireGuard],
+        traffic: traffic, roundTrip: peer.roundTrip)
+    }
+    return Leg(
+      from: .us, to: .peer(name), local: nil,
+      remote: peer.endpoint.map { .configured($0, at: sighting?.since ?? loop.now) }, transport: [.udp, .wireGuard],
+      traffic: traffic, roundTrip: peer.roundTrip)
+  }
+
+  /// Since when a peer is where it is, and why.
+  public func place(of peer: PeerID) -> (since: Instant, why: Device.EndpointChange)? {
+    sightings[peer].map { ($0.since, $0.why) }
+  }
+
+  /// The socket; the TUN is its owner's.
+  public func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    timer?.cancel()
+    timer = nil
+    socket?.close()
+    socket = nil
+    heard = nil
+  }
+}
