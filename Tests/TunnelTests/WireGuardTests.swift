@@ -3,14 +3,18 @@
 import Glibc
 import Testing
 
-extension Tunnels {
-  @Suite("WireGuard", .enabled(if: WireGuardTests.missing.isEmpty, WireGuardTests.reason))
-  struct WireGuardTests {
-    static let missing: [String] = ["wg", "wg-quick"].filter {
-      (try? shell("command -v \($0)").isGood) != true
-    }
-    static let reason: Comment = "needs wg and wg-quick (Debian: wireguard-tools)"
+/// What these tests are made with.
+enum WireGuardTools {
+  static let missing: [String] = ["wg", "wg-quick"].filter { (try? shell("command -v \($0)").isGood) != true }
+  static let reason: Comment = "needs wg and wg-quick (Debian: wireguard-tools)"
+  static let hasTshark = (try? shell("command -v tshark && command -v tcpdump").isGood) == true
+  /// A wireguard-go, of 2025 or newer where speed counts.
+  static let wireguardGo: String? = getenv("CULVERT_WIREGUARD_GO").map { String(cString: $0) }
+}
 
+extension Tunnels {
+  @Suite("WireGuard", .enabled(if: WireGuardTools.missing.isEmpty, WireGuardTools.reason))
+  struct WireGuardTests {
     // MARK: Keys
 
     @Test("Keys are those of `wg`: each reads what the other makes")
@@ -140,7 +144,8 @@ extension Tunnels {
       let down = try net.at("client", "\(quick) down \(file)", within: 20)
       #expect(down.isGood, "\(down.output)")
       let clean = eventually(within: 5) { (try? net.state("client")) == before }
-      #expect(clean != nil, "\(try net.state("client"))\n\(before)")
+      let after = try net.state("client")
+      #expect(clean != nil, "\(after)\n\(before)")
       #expect(access("/var/run/wireguard/cvq0.sock", F_OK) != 0)
       let left = eventually(within: 5) { (try? shell("pgrep -f '^\(name) cvq0$'").isGood) == false }
       #expect(left != nil, "the program is still there")
@@ -192,7 +197,9 @@ extension Tunnels {
       #expect(try net.at("server", "wg show wg0 latest-handshakes").output == handshake)
     }
 
-    @Test("The capture is decrypted by Wireshark's dissector with our key", .enabled(if: hasTshark, "needs tshark"))
+    @Test(
+      "The capture is decrypted by Wireshark's dissector with our key",
+      .enabled(if: WireGuardTools.hasTshark, "needs tshark"))
     func dissected() throws {
       let net = try Net()
       defer { net.close() }
@@ -213,16 +220,11 @@ extension Tunnels {
       #expect(seen.output.split(separator: "\n").contains { $0.hasPrefix("4") }, "\(seen.output)")
     }
 
-    static let hasTshark = (try? shell("command -v tshark && command -v tcpdump").isGood) == true
-
     // MARK: Others at the far end
-
-    /// A wireguard-go, of 2025 or newer where speed counts.
-    static let wireguardGo: String? = getenv("CULVERT_WIREGUARD_GO").map { String(cString: $0) }
 
     @Test(
       "wireguard-go is at the other end, in both roles, over both families",
-      .enabled(if: wireguardGo != nil, "needs wireguard-go (CULVERT_WIREGUARD_GO names the program)"),
+      .enabled(if: WireGuardTools.wireguardGo != nil, "needs wireguard-go (CULVERT_WIREGUARD_GO names the program)"),
       arguments: ["client", "server"])
     func foreign(_ host: String) throws {
       let net = try Net()
@@ -305,7 +307,7 @@ extension Net {
   /// A tunnel between the two hosts: 10.7.0.n and fd07::n, the client knows where the server is.
   fileprivate func tunnel(_ ends: Ends, foreign: String? = nil) throws {
     for (host, other) in [("client", "server"), ("server", "client")] {
-      try wireguard(host, "wg0", program: host == foreign ? Tunnels.WireGuardTests.wireguardGo : nil)
+      try wireguard(host, "wg0", program: host == foreign ? WireGuardTools.wireguardGo : nil)
       let place = host == "client" ? "endpoint 10.99.0.2:51822" : ""
       try must(
         host,
