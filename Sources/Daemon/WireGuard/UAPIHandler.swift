@@ -3,8 +3,8 @@ import Parts
 import Values
 import WireGuard
 
-/// Brings the text protocol of `wg` to an interface at work.
-final class UAPIHandler: UAPI.Host {
+/// Brings what `wg` asks for to an interface at work.
+final class UAPIHandler {
   private let interface: WireGuardInterface
   private let log: Log
 
@@ -13,22 +13,29 @@ final class UAPIHandler: UAPI.Host {
     self.log = log
   }
 
-  func answer(_ operation: [UInt8]) -> [UInt8] {
-    let answer = interface.change { device, now in UAPI.answer(operation, &device, self, at: now) }
-    interface.listenIfNeeded()
-    return answer
+  func answer(_ request: ControlReader.Request) -> [UInt8] {
+    switch request {
+    case .get:
+      return interface.device.description(
+        listenPort: interface.listenPort ?? 0, firewallMark: interface.mark)
+    case .refused(let error): return error.answer
+    case .set(let change):
+      if let failure = listen(change) { return failure.answer }
+      interface.change { device, now in device.apply(change, at: now) }
+      interface.listenIfNeeded()
+      return ControlError.success
+    }
   }
 
-  var listenPort: UInt16 { interface.listenPort ?? 0 }
-  var mark: UInt32 { interface.mark }
-
-  func listen(on port: UInt16, mark: UInt32) -> Int32 {
+  private func listen(_ change: ControlChange) -> ControlError? {
+    guard change.listenPort != nil || change.firewallMark != nil else { return nil }
     do throws(SystemError) {
-      try interface.listen(on: port, mark: mark)
-      return 0
+      try interface.listen(
+        on: change.listenPort ?? interface.listenPort ?? 0, mark: change.firewallMark ?? interface.mark)
+      return nil
     } catch {
       log.warn("\(error)")
-      return error.code
+      return error.code == ControlError.portInUse.rawValue ? .portInUse : .inputOutput
     }
   }
 }

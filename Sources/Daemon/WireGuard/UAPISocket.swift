@@ -1,7 +1,9 @@
 import CLinux
+import CryptoPrimitives
 import Glibc
 import LinuxIO
 import Values
+import WireGuard
 
 /// The socket by which `wg` talks to a userspace device: `/var/run/wireguard/NAME.sock`, a line a value, an empty line at
 /// the end of each operation and of each answer, as many operations on a connection as one likes.
@@ -18,15 +20,16 @@ final class UAPISocket: DescriptorHandler {
   private var watch: Watch?
   private var clients: [ObjectIdentifier: UAPIClient] = [:]
   private let inode: ino_t
-  fileprivate let answer: ([UInt8]) -> [UInt8]
+  fileprivate let answer: (ControlReader.Request) -> [UInt8]
 
   private static let maximumClients = 16
 
   /// - Parameters:
-  ///   - answer: takes an operation with its empty line, and gives the answer with its own.
+  ///   - answer: to a request, with its empty line.
   ///   - removed: the file is gone.
   init(
-    loop: EventLoop, interface: String, answer: @escaping ([UInt8]) -> [UInt8], removed: @escaping () -> Void
+    loop: EventLoop, interface: String, answer: @escaping (ControlReader.Request) -> [UInt8],
+    removed: @escaping () -> Void
   ) throws(SystemError) {
     self.loop = loop
     self.answer = answer
@@ -121,12 +124,9 @@ private final class UAPIClient: DescriptorHandler {
   private let descriptor: Int32
   private unowned let server: UAPISocket
   private var registration: EventLoop.Registration?
-  private var input: [UInt8] = []
+  private var reader = ControlReader()
   private var output: [UInt8] = []
   private var written = 0
-
-  /// A device with ten thousand peers, set in one operation.
-  private static let maximumOperation = 16 << 20
 
   init(loop: EventLoop, descriptor: Int32, server: UAPISocket) throws(SystemError) {
     self.loop = loop
@@ -136,65 +136,59 @@ private final class UAPIClient: DescriptorHandler {
   }
 
   func descriptorReady(_ readiness: EventLoop.Readiness) {
-    if !output.isEmpty { write() }
-    if registration != nil, output.isEmpty { read() }
+    guard output.isEmpty || write() else { return }
+    read()
   }
 
   private func read() {
-    var chunk = [UInt8](repeating: 0, count: 16 * 1024)
-    while registration != nil {
-      let count = Glibc.read(descriptor, &chunk, chunk.count)
-      if count < 0, errno == EINTR { continue }
-      if count < 0, errno == EAGAIN { return }
-      guard count > 0, input.count + count <= Self.maximumOperation else {
-        end()
-        return
+    withUnsafeTemporaryAllocation(byteCount: 16 * 1024, alignment: 16) { chunk in
+      // Keys were in it.
+      defer { Bytes.wipe(chunk) }
+      while registration != nil {
+        let count = Glibc.read(descriptor, chunk.baseAddress, chunk.count)
+        if count < 0, errno == EINTR { continue }
+        if count < 0, errno == EAGAIN { return }
+        guard count > 0, reader.receive(UnsafeRawBufferPointer(rebasing: chunk[..<count])) else {
+          end()
+          return
+        }
+        guard serve() else { return }
       }
-      // The end of an operation may lie across two reads.
-      let scanned = max(0, input.count - 1)
-      input += chunk[..<count]
-      serve(from: scanned)
-      if !output.isEmpty { return }
     }
   }
 
-  private func serve(from start: Int) {
-    var from = start
-    while let end = endOfOperation(from: from) {
-      let operation = Array(input[..<end])
-      input.removeFirst(end)
-      output += server.answer(operation)
-      from = 0
+  /// False when the answers do not leave, or the connection is at its end.
+  private func serve() -> Bool {
+    while let request = reader.next() {
+      output += server.answer(request)
+      guard write() else { return false }
     }
-    if !output.isEmpty { write() }
+    return true
   }
 
-  /// Behind the empty line.
-  private func endOfOperation(from start: Int) -> Int? {
-    var index = start
-    while index + 1 < input.count {
-      if input[index] == 10, input[index + 1] == 10 { return index + 2 }
-      index += 1
-    }
-    return nil
-  }
-
-  private func write() {
+  /// False when there is more to write, or the connection is at its end.
+  private func write() -> Bool {
     while written < output.count {
       let count = output.withUnsafeBytes {
         Glibc.send(descriptor, $0.baseAddress.map { $0 + written }, output.count - written, 0x4000)
       }
       if count < 0, errno == EINTR { continue }
-      if count < 0, errno == EAGAIN { return }
+      if count < 0, errno == EAGAIN { return false }
       guard count > 0 else {
         end()
-        return
+        return false
       }
       written += count
     }
-    Bytes.forget(&output)
+    forgetOutput()
+    return true
+  }
+
+  /// The private key was in it.
+  private func forgetOutput() {
+    output.withUnsafeMutableBytes { Bytes.wipe($0) }
+    output.removeAll()
     written = 0
-    loop.readAgain(self)
   }
 
   private func end() {
@@ -207,15 +201,6 @@ private final class UAPIClient: DescriptorHandler {
     loop.deregister(registration)
     self.registration = nil
     Glibc.close(descriptor)
-    Bytes.forget(&input)
-    Bytes.forget(&output)
-  }
-}
-
-private enum Bytes {
-  /// Keys were in it.
-  static func forget(_ bytes: inout [UInt8]) {
-    for index in bytes.indices { bytes[index] = 0 }
-    bytes.removeAll()
+    forgetOutput()
   }
 }
