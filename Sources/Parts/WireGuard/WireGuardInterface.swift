@@ -127,16 +127,19 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   /// Opens the socket, or moves it: to a port, 0 for any, with a firewall mark on what leaves.
   public func listen(on wanted: UInt16, mark: UInt32) throws(SystemError) {
-    let address: IPAddress = HostFamilies.hasIPv6 ? .anyIPv6 : .anyIPv4
     if let socket {
       if wanted == listenPort, mark == self.mark { return }
-      // The old one first: it may be the same port with another mark.
-      socket.close()
-      self.socket = nil
+      // The same port with another mark: the old socket has to let go of it first.
+      if wanted == listenPort {
+        socket.close()
+        self.socket = nil
+      }
     }
+    let address: IPAddress = HostFamilies.hasIPv6 ? .anyIPv6 : .anyIPv4
     let fresh = try UDPSocket(
       loop: loop, arena: receiveArena, at: Endpoint(address, port: wanted),
       options: SocketOptions(mark: mark, bufferSize: Self.socketBuffer))
+    socket?.close()
     fresh.handler = self
     socket = fresh
     listenPort = fresh.receipt.local?.port
