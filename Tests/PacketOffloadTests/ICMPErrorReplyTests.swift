@@ -9,7 +9,9 @@ import Values
     var bytes = [UInt8](repeating: 0xEE, count: room)
     guard let router = IPAddress(router) else { return nil }
     let length = packet.withUnsafeBytes { packet in
-      bytes.withUnsafeMutableBytes { ICMPErrorReply.write(reason ?? .tooBig(mtu: mtu), answering: packet, from: router, to: $0) }
+      bytes.withUnsafeMutableBytes {
+        ICMPErrorReply.write(reason ?? .tooBig(mtu: mtu), answering: packet, from: router, to: $0)
+      }
     }
     return length.map { Array(bytes[..<$0]) }
   }
@@ -64,7 +66,8 @@ import Values
     #expect(Array(told[40..<42]) == [1, 3])
     #expect(Array(told[44..<48]) == [0, 0, 0, 0])
     #expect(Array(told[48...]) == other)
-    let pseudo = Array(told[8..<40]) + [0, 0, UInt8((told.count - 40) >> 8), UInt8((told.count - 40) & 0xFF), 0, 0, 0, 58]
+    let pseudo =
+      Array(told[8..<40]) + [0, 0, UInt8((told.count - 40) >> 8), UInt8((told.count - 40) & 0xFF), 0, 0, 0, 58]
     #expect(slowSum(pseudo + told[40...]) == 0xFFFF)
     let group = Array(other[..<24]) + [0xFF, 0x02] + Array(other[26...])
     #expect(reply(to: group, .unreachable, from: "::9") == nil)

@@ -1,7 +1,7 @@
 import LinuxIO
+import NodeSelection
 import RelayProtocol
 import Testing
-import NodeSelection
 import Values
 
 @testable import Parts

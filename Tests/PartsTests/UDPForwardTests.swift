@@ -1,6 +1,6 @@
 import LinuxIO
-import Testing
 import NodeSelection
+import Testing
 import Values
 
 @testable import Parts
