@@ -102,9 +102,7 @@ public final class Daemon {
   }
 
   private func watchNetwork() {
-    let own: () -> Set<String> = { [weak self] in
-      Set(self?.services.compactMap { ($0 as? TunService)?.interfaceName } ?? [])
-    }
+    let own: () -> Set<String> = { [weak self] in self?.interfaces ?? [] }
     do {
       watch = try NetworkWatch(loop: context.loop, ownInterfaces: own) { [weak self] in
         for service in self?.services ?? [] { service.networkChanged() }
@@ -127,6 +125,9 @@ public final class Daemon {
       context.log.warn("there is no control socket, so `culvert path` cannot ask: \(error)")
     }
   }
+
+  /// The interfaces that services of ours have made.
+  public var interfaces: Set<String> { Set(services.compactMap { ($0 as? TunService)?.interfaceName }) }
 
   /// What the daemon knows of its services now.
   public var report: PathReport {

@@ -10,11 +10,16 @@ import Values
 /// What cannot be found out is left as if all were well: the rules then say nothing, and the daemon finds out itself.
 public struct HostSurvey {
   private let configuration: Configuration
+  private let own: Set<String>
 
   /// How long names may take, all together.
   public static let patience = TimeSpan.seconds(5)
 
-  public init(_ configuration: Configuration) { self.configuration = configuration }
+  /// - Parameter own: interfaces that this process made: a reload finds its own, and they are in nobody's way.
+  public init(_ configuration: Configuration, own: Set<String> = []) {
+    self.configuration = configuration
+    self.own = own
+  }
 
   /// - Parameter resolves: whether names are looked up.
   public func look(resolves: Bool) -> HostFacts {
@@ -71,7 +76,7 @@ public struct HostSurvey {
     guard let netlink = try? NetlinkSocket(), let links = try? netlink.links() else { return nil }
     var facts = NetworkFacts()
     let addresses = (try? netlink.addresses()) ?? []
-    facts.interfaces = links.map { link in
+    facts.interfaces = links.filter { !own.contains($0.name) }.map { link in
       InterfaceFacts(
         name: link.name, addresses: addresses.filter { $0.device == link.index }.map(\.prefix), mtu: link.mtu,
         isLoopback: link.isLoopback,

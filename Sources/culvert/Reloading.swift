@@ -63,11 +63,13 @@ final class Reloading {
     }
     isBusy = true
     let (files, arguments) = input
-    let options = options
+    var options = options
+    options.ownInterfaces = daemon.interfaces
+    let judged = options
     let submitter = loop.submitter
     let box = Box { [weak self] (report: CheckReport) in self?.checked(report, request) }
     let started = DetachedThread.start(stack: Self.stack) {
-      let report = SourceFiles.check(files, arguments: arguments, options: options)
+      let report = SourceFiles.check(files, arguments: arguments, options: judged)
       submitter.submit { box.value(report) }
     }
     if !started { finish(request, ControlAnswer(1, "error: no thread for the check; nothing changed\n")) }

@@ -75,10 +75,8 @@ struct Run: ParsableCommand {
   func run() throws {
     if let output, let format = ConfigurationText.Format(rawValue: output) { return try print(as: format) }
     if ConfigurationInput.worker != nil { Workers.follow() }
-    let checkOptions = SourceFiles.Options(strict: strict)
-    var startOptions = checkOptions
-    startOptions.host = .obstacles
-    let report = SourceFiles.check(input.files, arguments: input.arguments, options: startOptions)
+    let checkOptions = SourceFiles.Options(strict: strict, host: .obstacles)
+    let report = SourceFiles.check(input.files, arguments: input.arguments, options: checkOptions)
     SourceFiles.printDiagnostics(report, format: .text, to: .standardError)
     guard report.mayRun, let configuration = report.configuration else { throw ExitCode(max(1, report.exitCode)) }
     let log = Log(level: level(configuration.log), format: format(configuration.log))

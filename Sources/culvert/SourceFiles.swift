@@ -21,6 +21,8 @@ enum SourceFiles {
     var fragment = false
     /// What of this host is looked at.
     var host = Look.keys
+    /// Interfaces that this process has made itself.
+    var ownInterfaces: Set<String> = []
   }
 
   enum Look {
@@ -64,7 +66,8 @@ enum SourceFiles {
     case .keys: host = HostFacts()
     // What the files themselves have wrong comes first, and is all that is said.
     case _ where !report.mayRun: host = HostFacts()
-    case .obstacles, .withoutNames: host = HostSurvey(configuration).look(resolves: false)
+    case .obstacles, .withoutNames:
+      host = HostSurvey(configuration, own: options.ownInterfaces).look(resolves: false)
     case .whole: host = HostSurvey(configuration).look(resolves: true)
     }
     host.permissions = permissions

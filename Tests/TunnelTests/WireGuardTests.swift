@@ -68,16 +68,15 @@ extension Tunnels {
       // What the tools write down they read back to the same.
       let written = try net.at("server", "wg showconf wg0").output
       #expect(written.contains("AllowedIPs = 10.7.0.1/32, fd07::1/128"), "\(written)")
-      let file = try net.file("wg0.conf", written)
+      let file = try net.file("device.conf", written)
       for verb in ["setconf", "syncconf"] {
         try net.must("server", "wg \(verb) wg0 \(file)")
         #expect(try net.at("server", "wg showconf wg0").output == written)
-        #expect(net.ping("client", "10.7.0.2") != nil, "after \(verb)\n\(net.story.rawValue)")
+        // `setconf` takes every session away, as with the kernel's device, and the end that sends makes a new one.
+        #expect(net.ping("server", "10.7.0.1") != nil, "after \(verb)\n\(net.story.rawValue)")
       }
 
       // A mistake changes nothing.
-      let bad = try net.at("server", "wg set wg0 listen-port 70000")
-      #expect(!bad.isGood)
       let socket = "/var/run/wireguard/wg0.sock"
       let refused = try net.at(
         "server",
@@ -157,7 +156,7 @@ extension Tunnels {
       defer { net.close() }
       let program = try net.wireguard("one", "wg0")
       let again = try net.at("one", "\(Machine.culvert) wireguard -f wg0")
-      #expect(again.ending == .exit(1) && again.output.contains("wg0"), "\(again.output)")
+      #expect(again.ending == .exit(1) && again.output.contains("error: "), "\(again.output)")
       let long = try net.at("one", "\(Machine.culvert) wireguard a-name-that-is-too-long")
       #expect(long.ending == .exit(1) && long.output.hasPrefix("error: "), "\(long.output)")
       try net.must("one", "rm /var/run/wireguard/wg0.sock")
@@ -190,7 +189,7 @@ extension Tunnels {
       try net.tunnel(ends)
       #expect(net.ping("client", "10.7.0.2") != nil, net.story)
       let handshake = try net.at("server", "wg show wg0 latest-handshakes").output
-      try net.must("client", "ip addr add 10.99.0.77/24 dev eth0; ip addr del 10.99.0.1/24 dev eth0")
+      try net.must("client", "ip addr del 10.99.0.1/24 dev eth0; ip addr add 10.99.0.77/24 dev eth0")
       #expect(net.ping("client", "10.7.0.2") != nil, net.story)
       #expect(try net.at("server", "wg show wg0 endpoints").output.contains("10.99.0.77:"))
       #expect(net.ping("server", "10.7.0.1") != nil, net.story)
@@ -212,11 +211,11 @@ extension Tunnels {
       _ = try net.at("client", "ping -c 3 -i 0.1 -s 1000 -p 63756c76657274 10.7.0.2")
       witness.signal(SIGINT)
       _ = witness.wait(within: 5)
-      // The responder's static key opens the initiation; what follows needs the initiator's ephemeral key.
+      // The responder's static key opens the initiation, where the initiator says who it is.
       let seen = try shell(
-        "tshark -r \(file) -o wg.keylog_file: -o 'uat:wg_keys:\"Private\",\"\(ends.secret("server"))\"' -T fields "
-          + "-e wg.type -e wg.static.known_privkey -e wg.handshake_ok 2>/dev/null")
-      #expect(seen.output.contains("1\t"), "\(seen.output)")
+        "tshark -r \(file) -o 'uat:wg_keys:\"Private\",\"\(ends.secret("server"))\"' -T fields -e wg.type -e wg.static "
+          + "2>/dev/null")
+      #expect(seen.output.contains("1\t\(ends.key("client"))\n"), "\(seen.output)")
       #expect(seen.output.split(separator: "\n").contains { $0.hasPrefix("4") }, "\(seen.output)")
     }
 

@@ -197,12 +197,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   private func sealOutgoing() {
     let now = loop.now
-    var router: (IPAddress?, IPAddress?)?
-    outbound.seal(&outgoing, at: now) { packet, _ in
-      let own = router ?? Self.routers(port.device)
-      router = own
-      tellUnreachable(packet, own)
-    }
+    outbound.seal(&outgoing, at: now) { packet, _ in tellUnreachable(packet) }
     sendOutgoing(from: 0, outbound.runs)
     while let report = outbound.pollReport() { device.handle(report, at: now) }
     settle()
@@ -369,23 +364,18 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   // MARK: Replies to hosts inside
 
-  /// Our own inner addresses, of both families, which replies come from.
-  private static func routers(_ device: TunDevice) -> (IPAddress?, IPAddress?) {
-    let own = device.addresses.map(\.address)
-    return (own.first { $0.family == .ipv4 }, own.first { $0.family == .ipv6 })
-  }
-
-  private func tellUnreachable(_ packet: UnsafeRawBufferPointer, _ routers: (IPAddress?, IPAddress?)) {
+  /// The reply comes from the address that nobody has: one from an address of this host would be dropped by its kernel,
+  /// as nothing from outside may come from there.
+  private func tellUnreachable(_ packet: UnsafeRawBufferPointer) {
     let second = loop.now.nanoseconds / 1_000_000_000
     if second != replySecond {
       replySecond = second
       repliesLeft = Self.repliesPerSecond
     }
-    let isIPv4 = packet.first.map { $0 >> 4 == 4 } ?? false
-    guard repliesLeft > 0, let router = isIPv4 ? routers.0 : routers.1,
+    guard repliesLeft > 0, let nobody = IPPacketView.destination(of: packet),
       let reply = replies.reserve(ICMPErrorReply.maximumReply)
     else { return }
-    guard let size = ICMPErrorReply.write(.unreachable, answering: packet, from: router, to: reply) else {
+    guard let size = ICMPErrorReply.write(.unreachable, answering: packet, from: nobody, to: reply) else {
       replies.removeLast()
       return
     }
