@@ -204,7 +204,7 @@ extension Tunnels {
       defer { net.close() }
       let ends = try Ends(net)
       let file = "\(net.directory)/wire.pcap"
-      let witness = try net.start("server", "timeout 20 tcpdump -i eth0 -U -w \(file) udp port 51822")
+      let witness = try net.start("server", "timeout 20 tcpdump -i eth0 --immediate-mode -U -w \(file) udp port 51822")
       try #require(witness.says("listening on", within: 5) != nil)
       try net.tunnel(ends)
       #expect(net.ping("client", "10.7.0.2") != nil, net.story)
