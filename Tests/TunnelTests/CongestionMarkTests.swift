@@ -44,7 +44,10 @@ extension Tunnels {
       try net.culvert("client", Carrier.udp.client)
       try #require(net.ping("client", Configurations.inner4) != nil, net.story)
       let before = try heard(net)
-      try expectTransfer(net, from: "client", to: "server", Configurations.inner4, 8 << 20)
+      // The router marks by chance, and a transfer may be few large packets to it: now and then it marks none of them.
+      for _ in 0..<5 where try heard(net) == before {
+        try expectTransfer(net, from: "client", to: "server", Configurations.inner4, 8 << 20)
+      }
       #expect(try counter(net, "markable") > 4 << 20)
       #expect(try heard(net) > before)
       // A flow that does not understand marks leaves unmarkable, as it is.
