@@ -53,7 +53,7 @@ let package = Package(
       "RecordedMachines",
       [
         "Values", "Recording", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux", "SOCKS",
-        "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection",
+        "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives",
       ]),
     // plan
     floor("PartDescriptors", ["Values"]),
@@ -124,7 +124,7 @@ let package = Package(
       "RecordingTests",
       [
         "Values", "Recording", "RecordedMachines", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux",
-        "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection",
+        "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives",
       ]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("FairQueueTests", ["Values", "FairQueue"]),

@@ -3,6 +3,7 @@
 #include <CCryptoBoringSSL_aead.h>
 #include <CCryptoBoringSSL_curve25519.h>
 #include <CCryptoBoringSSL_mem.h>
+#include <CCryptoBoringSSL_sha.h>
 #include <string.h>
 
 size_t culvert_cipher_size(void) { return sizeof(EVP_AEAD_CTX); }
@@ -91,3 +92,5 @@ int culvert_equal(const void *left, const void *right, size_t count) {
 }
 
 void culvert_wipe(void *memory, size_t count) { OPENSSL_cleanse(memory, count); }
+
+void culvert_sha1(void *digest, const void *bytes, size_t count) { SHA1(bytes, count, digest); }

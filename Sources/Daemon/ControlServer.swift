@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import LinuxIO
 import Values
@@ -53,115 +52,77 @@ public struct ControlAnswer {
 }
 
 /// The daemon's end.
-final class ControlServer: DescriptorHandler {
+final class ControlServer {
   static let directory = "/run/culvert"
 
-  let path: String
-  private let loop: EventLoop
-  private let descriptor: Int32
-  private var registration: EventLoop.Registration?
-  private var clients: [ObjectIdentifier: ControlClient] = [:]
-  /// Which file the socket is: a successor may have put its own in its place when we end.
-  private let inode: ino_t
-  fileprivate let answer: (ControlRequest, @escaping (String) -> Void) -> Void
+  private let listener: LocalListener
 
-  /// Enough for people; a program that opens more and says nothing waits.
+  /// Enough for people.
   private static let maximumClients = 32
 
   init(
     loop: EventLoop, path: String?, name: String,
     answer: @escaping (ControlRequest, @escaping (String) -> Void) -> Void
   ) throws(SystemError) {
-    self.loop = loop
-    self.answer = answer
+    let place: String
     if let path {
-      self.path = path
+      place = path
     } else {
       if mkdir(Self.directory, 0o700) != 0, errno != EEXIST { throw SystemError("create \(Self.directory)") }
       let plain = "\(Self.directory)/\(name).sock"
-      self.path = Self.isAlive(plain) ? "\(Self.directory)/\(name)-\(getpid()).sock" : plain
+      place = LocalListener.isAlive(plain) ? "\(Self.directory)/\(name)-\(getpid()).sock" : plain
     }
-    if !Self.isAlive(self.path) { unlink(self.path) }
-    descriptor = culvert_unix_listen(self.path)
-    guard descriptor >= 0 else { throw SystemError("listen on \(self.path)") }
-    inode = Self.inode(self.path)
-    registration = try loop.register(descriptor, self)
-  }
-
-  /// Whether somebody answers there; a socket file that was left behind by a killed process does not.
-  private static func isAlive(_ path: String) -> Bool {
-    let probe = culvert_unix_connect(path)
-    guard probe >= 0 else { return false }
-    Glibc.close(probe)
-    return true
-  }
-
-  func descriptorReady(_ readiness: EventLoop.Readiness) {
-    var ignored = culvert_endpoint()
-    while true {
-      let connection = culvert_accept(descriptor, &ignored)
-      if connection < 0 {
-        if errno == EINTR { continue }
-        return
-      }
-      guard clients.count < Self.maximumClients,
-        let client = try? ControlClient(loop: loop, descriptor: connection, server: self)
-      else {
-        Glibc.close(connection)
-        continue
-      }
-      clients[ObjectIdentifier(client)] = client
+    let box = Box()
+    listener = try LocalListener(loop: loop, path: place, maximumClients: Self.maximumClients) {
+      (descriptor) throws(SystemError) in
+      try ControlClient(loop: loop, descriptor: descriptor, answer: answer) { box.listener?.ended($0) }
     }
+    box.listener = listener
   }
 
-  fileprivate func ended(_ client: ControlClient) { clients[ObjectIdentifier(client)] = nil }
-
-  func close() {
-    guard let registration else { return }
-    for client in clients.values { client.close() }
-    clients = [:]
-    loop.deregister(registration)
-    self.registration = nil
-    Glibc.close(descriptor)
-    if Self.inode(path) == inode { unlink(path) }
+  /// The listener is told of its clients' ends before it has a name.
+  private final class Box {
+    weak var listener: LocalListener?
   }
 
-  /// 0 when there is no such file.
-  private static func inode(_ path: String) -> ino_t {
-    var facts = stat()
-    return stat(path, &facts) == 0 ? facts.st_ino : 0
-  }
+  var path: String { listener.path }
+
+  func close() { listener.close() }
 }
 
 /// One connection: a line in, an answer out.
-private final class ControlClient: DescriptorHandler {
+private final class ControlClient: DescriptorHandler, LocalListener.Client {
   private let loop: EventLoop
   private let descriptor: Int32
-  private unowned let server: ControlServer
+  private let answer: (ControlRequest, @escaping (String) -> Void) -> Void
+  private let ended: (ControlClient) -> Void
   private var registration: EventLoop.Registration?
   private var input: [UInt8] = []
-  private var output: [UInt8] = []
-  private var written = 0
+  private var output = PendingAnswer()
   private var hasAsked = false
-  private var hasAnswered = false
 
   private static let maximumLine = 1024
 
-  init(loop: EventLoop, descriptor: Int32, server: ControlServer) throws(SystemError) {
+  init(
+    loop: EventLoop, descriptor: Int32, answer: @escaping (ControlRequest, @escaping (String) -> Void) -> Void,
+    ended: @escaping (ControlClient) -> Void
+  ) throws(SystemError) {
     self.loop = loop
     self.descriptor = descriptor
-    self.server = server
+    self.answer = answer
+    self.ended = ended
     registration = try loop.register(descriptor, self)
   }
 
   func descriptorReady(_ readiness: EventLoop.Readiness) {
-    if hasAsked, !hasAnswered, readiness.contains(.hangup) {
+    if !hasAsked {
+      if readiness.contains(.readable) || readiness.contains(.hangup) { read() }
+    } else if !output.isEmpty {
+      write()
+    } else if readiness.contains(.hangup) {
       // Whoever asked does not wait for the answer.
       end()
-      return
     }
-    if !hasAsked, readiness.contains(.readable) || readiness.contains(.hangup) { read() }
-    if hasAnswered { write() }
   }
 
   private func read() {
@@ -178,35 +139,26 @@ private final class ControlClient: DescriptorHandler {
       if let newline = input.firstIndex(of: 10) {
         let line = String(decoding: input[..<newline], as: UTF8.self)
         hasAsked = true
-        server.answer(ControlRequest(line)) { [weak self] text in self?.reply(text) }
+        answer(ControlRequest(line)) { [weak self] text in self?.reply(text) }
         return
       }
     }
   }
 
+  /// An empty answer ends the connection too.
   private func reply(_ text: String) {
-    guard registration != nil, !hasAnswered else { return }
-    output = Array(text.utf8)
-    hasAnswered = true
+    guard registration != nil, output.isEmpty else { return }
+    output.append(Array(text.utf8))
     write()
   }
 
   private func write() {
-    while written < output.count {
-      let count = output.withUnsafeBytes {
-        Glibc.send(descriptor, $0.baseAddress.map { $0 + written }, output.count - written, 0x4000)
-      }
-      if count < 0, errno == EINTR { continue }
-      if count < 0, errno == EAGAIN { return }
-      guard count > 0 else { break }
-      written += count
-    }
-    end()
+    if output.write(to: descriptor) != .blocked { end() }
   }
 
   private func end() {
     close()
-    server.ended(self)
+    ended(self)
   }
 
   func close() {

@@ -1,3 +1,4 @@
+import CryptoPrimitives
 import Recording
 import Values
 import WebSocket

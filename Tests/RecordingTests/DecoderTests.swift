@@ -1,3 +1,4 @@
+import CryptoPrimitives
 import CulvertLink
 import HTTPProxy
 import ProxyProtocol
@@ -116,14 +117,14 @@ import WebSocket
     let fields = [WebSocketField("Authorization", "Bearer \(Self.token)"), WebSocketField("X-Key", Self.secret)]
     let nonce = dice.bytes(16)
     let client = try WebSocketAnswerDecoder(
-      host: "node.example:8080", path: "/way in", headers: fields, nonce: nonce, sha1: DecoderTests.sha1)
+      host: "node.example:8080", path: "/way in", headers: fields, nonce: nonce, sha1: SHA1.digest)
     let good = client.request
     let query = Array(
       String(decoding: good, as: UTF8.self).replacing("/way%20in ", with: "/way%20in?\(Self.token) ").utf8)
     try Self.drive(
-      { try WebSocketRequestDecoder(path: "/way in", headers: fields, sha1: DecoderTests.sha1) },
+      { try WebSocketRequestDecoder(path: "/way in", headers: fields, sha1: SHA1.digest) },
       [good, query, Self.head("GET /other HTTP/1.1", "Host: a", "Cookie: \(Self.token)")], seed, studio)
-    var server = try WebSocketRequestDecoder(path: "/way in", headers: fields, sha1: DecoderTests.sha1)
+    var server = try WebSocketRequestDecoder(path: "/way in", headers: fields, sha1: SHA1.digest)
     guard case .message(let accepted, _) = try good.withUnsafeBytes({ try server.step($0) }) else {
       Issue.record("the server does not take the client's request")
       return
@@ -131,7 +132,7 @@ import WebSocket
     try Self.drive(
       {
         try WebSocketAnswerDecoder(
-          host: "node.example:8080", path: "/way in", headers: fields, nonce: nonce, sha1: DecoderTests.sha1)
+          host: "node.example:8080", path: "/way in", headers: fields, nonce: nonce, sha1: SHA1.digest)
       }, [accepted.answer, Self.head("HTTP/1.1 403 no", "Location: /\(Self.token)") + Array(Self.secret.utf8)], seed,
       studio)
     try Self.expectClean(studio)
@@ -186,36 +187,5 @@ import WebSocket
     ]
     try Self.drive({ LinkDecoder() }, messages.map { $0.encode() }, seed, studio)
     try expectSame(studio.finish())
-  }
-
-  /// SHA-1 of another making: the recorded one is compared with it.
-  private static func sha1(_ message: [UInt8]) -> [UInt8] {
-    var h: (UInt32, UInt32, UInt32, UInt32, UInt32) = (
-      0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476, 0xC3D2_E1F0
-    )
-    var data = message + [0x80]
-    data += [UInt8](repeating: 0, count: (120 - data.count % 64) % 64)
-    data += (0..<8).map { UInt8(truncatingIfNeeded: (message.count * 8) >> (56 - 8 * $0)) }
-    for chunk in stride(from: 0, to: data.count, by: 64) {
-      var w = (0..<16).map { i in (0..<4).reduce(UInt32(0)) { $0 << 8 | UInt32(data[chunk + 4 * i + $1]) } }
-      for i in 16..<80 {
-        let x = w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16]
-        w.append(x << 1 | x >> 31)
-      }
-      var (a, b, c, d, e) = h
-      for i in 0..<80 {
-        let (f, k): (UInt32, UInt32) =
-          i < 20
-          ? (d ^ (b & (c ^ d)), 0x5A82_7999)
-          : i < 40
-            ? (b ^ c ^ d, 0x6ED9_EBA1)
-            : i < 60 ? ((b & c) | (d & (b | c)), 0x8F1B_BCDC) : (b ^ c ^ d, 0xCA62_C1D6)
-        let t = (a << 5 | a >> 27) &+ f &+ e &+ k &+ w[i]
-        (e, d, c, b, a) = (d, c, b << 30 | b >> 2, a, t)
-      }
-      h = (h.0 &+ a, h.1 &+ b, h.2 &+ c, h.3 &+ d, h.4 &+ e)
-    }
-    return [h.0, h.1, h.2, h.3, h.4].flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * $0)) }
-    }
   }
 }

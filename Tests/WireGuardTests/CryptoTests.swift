@@ -4,6 +4,15 @@ import Testing
 @Suite struct CryptoTests {
   // MARK: BLAKE2s
 
+  @Test("SHA-1 hashes what FIPS 180-4's examples and RFC 6455, section 1.3, show")
+  func sha1() {
+    #expect(SHA1.digest(Array("abc".utf8)) == hex("a9993e364706816aba3e25717850c26c9cd0d89d"))
+    #expect(SHA1.digest([]) == hex("da39a3ee5e6b4b0d3255bfef95601890afd80709"))
+    #expect(
+      SHA1.digest(Array("dGhlIHNhbXBsZSBub25jZQ==258EAFA5-E914-47DA-95CA-C5AB0DC85B11".utf8))
+        == hex("b37a4f2cc0624f1690f64606cf385945b2bec4ea"))
+  }
+
   @Test("BLAKE2s hashes what RFC 7693 shows in appendix B")
   func blakeExample() {
     #expect(text(BLAKE2s.hash(Array("abc".utf8))) == "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982")

@@ -50,3 +50,5 @@ void culvert_x25519_public(void *_Nonnull public_key, const void *_Nonnull secre
 int culvert_equal(const void *_Nonnull left, const void *_Nonnull right, size_t count);
 /// Overwrites memory with zeros, however little the compiler thinks of it.
 void culvert_wipe(void *_Nonnull memory, size_t count);
+/// SHA-1: 20 bytes.
+void culvert_sha1(void *_Nonnull digest, const void *_Nullable bytes, size_t count);

@@ -10,17 +10,11 @@ import WireGuard
 ///
 /// The device belongs to whoever may open the socket, which is root. When the socket's file is removed the device ends,
 /// which is how `wg-quick` of some systems ends one.
-final class UAPISocket: DescriptorHandler {
+final class UAPISocket {
   static let directory = "/var/run/wireguard"
 
-  let path: String
-  private let loop: EventLoop
-  private let descriptor: Int32
-  private var registration: EventLoop.Registration?
-  private var watch: Watch?
-  private var clients: [ObjectIdentifier: UAPIClient] = [:]
-  private let inode: ino_t
-  fileprivate let answer: (ControlReader.Request) -> [UInt8]
+  private let listener: LocalListener
+  private let watch: Watch
 
   private static let maximumClients = 16
 
@@ -31,62 +25,33 @@ final class UAPISocket: DescriptorHandler {
     loop: EventLoop, interface: String, answer: @escaping (ControlReader.Request) -> [UInt8],
     removed: @escaping () -> Void
   ) throws(SystemError) {
-    self.loop = loop
-    self.answer = answer
     if mkdir(Self.directory, 0o755) != 0, errno != EEXIST { throw SystemError("create \(Self.directory)") }
-    path = "\(Self.directory)/\(interface).sock"
-    let probe = culvert_unix_connect(path)
-    if probe >= 0 {
-      Glibc.close(probe)
-      throw SystemError("listen on \(path)", code: EADDRINUSE)
+    let box = Box()
+    let listener = try LocalListener(
+      loop: loop, path: "\(Self.directory)/\(interface).sock", maximumClients: Self.maximumClients
+    ) { (descriptor) throws(SystemError) in
+      try UAPIClient(loop: loop, descriptor: descriptor, answer: answer) { box.listener?.ended($0) }
     }
-    unlink(path)
-    descriptor = culvert_unix_listen(path)
-    guard descriptor >= 0 else { throw SystemError("listen on \(path)") }
-    inode = Self.inode(path)
-    registration = try loop.register(descriptor, self)
-    watch = try Watch(loop: loop, directory: Self.directory) { [weak self] in
-      guard let self, Self.inode(self.path) != self.inode else { return }
-      removed()
-    }
-  }
-
-  /// 0 when there is no such file.
-  private static func inode(_ path: String) -> ino_t {
-    var facts = stat()
-    return stat(path, &facts) == 0 ? facts.st_ino : 0
-  }
-
-  func descriptorReady(_ readiness: EventLoop.Readiness) {
-    var ignored = culvert_endpoint()
-    while true {
-      let connection = culvert_accept(descriptor, &ignored)
-      if connection < 0 {
-        if errno == EINTR { continue }
-        return
-      }
-      guard clients.count < Self.maximumClients,
-        let client = try? UAPIClient(loop: loop, descriptor: connection, server: self)
-      else {
-        Glibc.close(connection)
-        continue
-      }
-      clients[ObjectIdentifier(client)] = client
+    box.listener = listener
+    self.listener = listener
+    do throws(SystemError) {
+      watch = try Watch(loop: loop, directory: Self.directory) { if !listener.isThere { removed() } }
+    } catch {
+      listener.close()
+      throw error
     }
   }
 
-  fileprivate func ended(_ client: UAPIClient) { clients[ObjectIdentifier(client)] = nil }
+  /// The listener is told of its clients' ends before it has a name.
+  private final class Box {
+    weak var listener: LocalListener?
+  }
+
+  var path: String { listener.path }
 
   func close() {
-    guard let registration else { return }
-    watch?.close()
-    watch = nil
-    for client in clients.values { client.close() }
-    clients = [:]
-    loop.deregister(registration)
-    self.registration = nil
-    Glibc.close(descriptor)
-    if Self.inode(path) == inode { unlink(path) }
+    watch.close()
+    listener.close()
   }
 
   /// Tells when something is removed from a directory.
@@ -119,24 +84,29 @@ final class UAPISocket: DescriptorHandler {
 }
 
 /// One connection of `wg` or another program.
-private final class UAPIClient: DescriptorHandler {
+private final class UAPIClient: DescriptorHandler, LocalListener.Client {
   private let loop: EventLoop
   private let descriptor: Int32
-  private unowned let server: UAPISocket
+  private let answer: (ControlReader.Request) -> [UInt8]
+  private let ended: (UAPIClient) -> Void
   private var registration: EventLoop.Registration?
   private var reader = ControlReader()
-  private var output: [UInt8] = []
-  private var written = 0
+  private var output = PendingAnswer()
 
-  init(loop: EventLoop, descriptor: Int32, server: UAPISocket) throws(SystemError) {
+  init(
+    loop: EventLoop, descriptor: Int32, answer: @escaping (ControlReader.Request) -> [UInt8],
+    ended: @escaping (UAPIClient) -> Void
+  ) throws(SystemError) {
     self.loop = loop
     self.descriptor = descriptor
-    self.server = server
+    self.answer = answer
+    self.ended = ended
     registration = try loop.register(descriptor, self)
   }
 
   func descriptorReady(_ readiness: EventLoop.Readiness) {
-    guard output.isEmpty || write() else { return }
+    // What was read while an answer did not leave may hold more requests.
+    guard write(), serve() else { return }
     read()
   }
 
@@ -157,10 +127,10 @@ private final class UAPIClient: DescriptorHandler {
     }
   }
 
-  /// False when the answers do not leave, or the connection is at its end.
+  /// False when an answer does not leave, or the connection is at its end.
   private func serve() -> Bool {
     while let request = reader.next() {
-      output += server.answer(request)
+      output.append(answer(request))
       guard write() else { return false }
     }
     return true
@@ -168,32 +138,18 @@ private final class UAPIClient: DescriptorHandler {
 
   /// False when there is more to write, or the connection is at its end.
   private func write() -> Bool {
-    while written < output.count {
-      let count = output.withUnsafeBytes {
-        Glibc.send(descriptor, $0.baseAddress.map { $0 + written }, output.count - written, 0x4000)
-      }
-      if count < 0, errno == EINTR { continue }
-      if count < 0, errno == EAGAIN { return false }
-      guard count > 0 else {
-        end()
-        return false
-      }
-      written += count
+    switch output.write(to: descriptor) {
+    case .done: return true
+    case .blocked: return false
+    case .failed:
+      end()
+      return false
     }
-    forgetOutput()
-    return true
-  }
-
-  /// The private key was in it.
-  private func forgetOutput() {
-    output.withUnsafeMutableBytes { Bytes.wipe($0) }
-    output.removeAll()
-    written = 0
   }
 
   private func end() {
     close()
-    server.ended(self)
+    ended(self)
   }
 
   func close() {
@@ -201,6 +157,6 @@ private final class UAPIClient: DescriptorHandler {
     loop.deregister(registration)
     self.registration = nil
     Glibc.close(descriptor)
-    forgetOutput()
+    output.forget()
   }
 }

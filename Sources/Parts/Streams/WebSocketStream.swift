@@ -1,3 +1,4 @@
+import CryptoPrimitives
 import LinuxIO
 import RecordedMachines
 import TLSCodec
@@ -94,10 +95,9 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
   ) throws(TransportFailure) -> WebSocketStream {
     var nonce = [UInt8](repeating: 0, count: 16)
     guard nonce.withUnsafeMutableBytes(fillRandom) else { throw TransportFailure(.local, "no random bytes") }
-    try requireDigest()
     do throws(WebSocketError) {
       let handshake = try WebSocketAnswerDecoder(
-        host: host, path: settings.path, headers: settings.fields, nonce: nonce, sha1: sha1)
+        host: host, path: settings.path, headers: settings.fields, nonce: nonce, sha1: SHA1.digest)
       return WebSocketStream(
         loop: loop, below: below, settings: settings,
         client: RecordedWebSocketClient(handshake, loop.recorder, about: below.recordedName), server: nil,
@@ -111,9 +111,8 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
     loop: EventLoop, below: any ByteStream, settings: WebSocketSettings,
     completion: @escaping (TransportFailure?) -> Void
   ) throws(TransportFailure) -> WebSocketStream {
-    try requireDigest()
     do throws(WebSocketError) {
-      let handshake = try WebSocketRequestDecoder(path: settings.path, headers: settings.fields, sha1: sha1)
+      let handshake = try WebSocketRequestDecoder(path: settings.path, headers: settings.fields, sha1: SHA1.digest)
       return WebSocketStream(
         loop: loop, below: below, settings: settings, client: nil,
         server: RecordedWebSocketServer(handshake, loop.recorder, about: below.recordedName), completion: completion)
@@ -135,14 +134,6 @@ public final class WebSocketStream: ByteStream, ByteStreamObserver {
     lastHeard = loop.now
     below.observer = self
     loop.later { [weak self] in self?.begin() }
-  }
-
-  private static func sha1(_ bytes: [UInt8]) -> [UInt8] { Digests.sha1(bytes) ?? [] }
-
-  private static func requireDigest() throws(TransportFailure) {
-    guard Digests.sha1([]) != nil else {
-      throw TransportFailure(.local, "WebSocket: its handshake needs SHA-1, which GnuTLS refuses here")
-    }
   }
 
   public var layers: [Layer] { below.layers + (isOpen ? [.webSocket] : []) }
