@@ -52,3 +52,15 @@ int culvert_equal(const void *_Nonnull left, const void *_Nonnull right, size_t 
 void culvert_wipe(void *_Nonnull memory, size_t count);
 /// SHA-1: 20 bytes.
 void culvert_sha1(void *_Nonnull digest, const void *_Nullable bytes, size_t count);
+
+#define CULVERT_MLKEM_SEED 64
+#define CULVERT_MLKEM_PUBLIC 1184
+#define CULVERT_MLKEM_TEXT 1088
+
+/// ML-KEM-768 (FIPS 203). The public key of a private one, which is its seed (d and z).
+void culvert_mlkem_public(void *_Nonnull public_key, const void *_Nonnull seed);
+/// Draws a shared secret of 32 bytes of entropy and seals it for a public key; 0 when that is none.
+int culvert_mlkem_encapsulate(
+    void *_Nonnull text, void *_Nonnull secret, const void *_Nonnull public_key, const void *_Nonnull entropy);
+/// Opens the shared secret. It is another, not none, for a text that was not made for this key.
+void culvert_mlkem_decapsulate(void *_Nonnull secret, const void *_Nonnull text, const void *_Nonnull seed);
