@@ -30,6 +30,9 @@ _REFERENCE_NOTE = "* GOST 3.2.6 as measured elsewhere, on another machine. No co
 
 
 class Table:
+    benchmark = "forward"
+    parts = PARTS
+
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._rows: dict[tuple[str, str, str, str], list[dict]] = {}
@@ -51,25 +54,29 @@ class Table:
 
     def text(self) -> str:
         sections = [self._heading()]
-        for part, made in (("transfer", self._transfers), ("rate", self._rates), ("idle", self._idle)):
+        for part, made in self.sections():
             if any(key[0] == part for key in self._rows):
                 sections.append(made())
         if self.failures:
             sections.append("\n".join(f"failed: {failure}" for failure in self.failures))
         return "\n\n".join(sections)
 
+    def sections(self):
+        """The parts, and what makes the table of each."""
+        return (("transfer", self._transfers), ("rate", self._rates), ("idle", self._idle))
+
     def complaint(self) -> str | None:
         """What a self-test misses: something measured in each part, and nothing failed."""
         if self.failures:
             return self.failures[0]
-        for part in PARTS:
+        for part in self.parts:
             if not any(runs for key, runs in self._rows.items() if key[0] == part):
                 return f"{part} was not measured"
         return None
 
     def write_json(self, file: str) -> None:
         document = {
-            "schema": 1, "benchmark": "forward", "began": self._began, "machine": self._machine,
+            "schema": 1, "benchmark": self.benchmark, "began": self._began, "machine": self._machine,
             "versions": self.versions, "seconds": self._options.seconds, "load_average": self._load,
             "profiled": bool(self._options.profile),
             "rows": [{"part": part, "row": row, "kind": kind, "program": program, "runs": runs}
@@ -87,30 +94,30 @@ class Table:
         title += ["x Mb/s", "x CPU"] if self._options.peer else ["GOST* Mb/s", "CPU"]
         lines = [title + ["note"]]
         for (row, kind, program), runs, theirs in self._of("transfer"):
-            line = [row, kind, program, report.number(_median(runs, "mbps"), 0),
-                    report.number(_median(runs, "cpu_per_gb"), 2), report.number(_peak(runs), 0)]
+            line = [row, kind, program, report.number(median(runs, "mbps"), 0),
+                    report.number(median(runs, "cpu_per_gb"), 2), report.number(peak(runs), 0)]
             if self._options.peer:
-                line += [_compared(runs, theirs, "mbps"), _compared(runs, theirs, "cpu_per_gb")]
+                line += [compared(runs, theirs, "mbps"), compared(runs, theirs, "cpu_per_gb")]
             else:
                 mbps, cpu = REFERENCE.get((row, kind), (None, None))
                 line += [report.number(mbps, 0), report.number(cpu, 1)]
-            lines.append(line + [_note(runs, "mbps")])
-        note = ("Mb/s: payload at the receiver. CPU: user and system time of both ends. RSS: peak of the larger end.\n"
+            lines.append(line + [note(runs, "mbps")])
+        footnote = ("Mb/s: payload at the receiver. CPU: user and system time of both ends. RSS: peak of the larger end.\n"
                 "busy: other programs took this many cores (user time) meanwhile, where it was more than 0.1.")
-        return _set(lines, 3) + "\n" + (note if self._options.peer else note + "\n" + _REFERENCE_NOTE)
+        return set_columns(lines, 3) + "\n" + (footnote if self._options.peer else footnote + "\n" + _REFERENCE_NOTE)
 
     def _rates(self) -> str:
         title = ["new connections over", "program", "a second", "CPU us each", "median ms", "p99 ms", "RSS MiB"]
         title += ["x a second", "x CPU"] if self._options.peer else []
         lines = [title + ["note"]]
         for (row, kind, program), runs, theirs in self._of("rate"):
-            line = [row, program, report.number(_median(runs, "per_second"), 0),
-                    report.number(_median(runs, "cpu_us"), 0), report.number(_median(runs, "median_ms"), 1),
-                    report.number(_median(runs, "p99_ms"), 1), report.number(_peak(runs), 0)]
+            line = [row, program, report.number(median(runs, "per_second"), 0),
+                    report.number(median(runs, "cpu_us"), 0), report.number(median(runs, "median_ms"), 1),
+                    report.number(median(runs, "p99_ms"), 1), report.number(peak(runs), 0)]
             if self._options.peer:
-                line += [_compared(runs, theirs, "per_second"), _compared(runs, theirs, "cpu_us")]
-            lines.append(line + [_note(runs, "per_second")])
-        return _set(lines, 2) + (
+                line += [compared(runs, theirs, "per_second"), compared(runs, theirs, "cpu_us")]
+            lines.append(line + [note(runs, "per_second")])
+        return set_columns(lines, 2) + (
             f"\n{self._options.width} at a time: connect, one byte there and back, close. CPU: both ends together.")
 
     def _idle(self) -> str:
@@ -120,16 +127,16 @@ class Table:
         for (row, kind, program), runs, theirs in self._of("idle"):
             last = runs[-1] if runs else {}
             line = [row, program, str(last.get("count", "-"))]
-            line += [report.number(_median([run["kib_each"] for run in runs], end), 2) for end in ("client", "server")]
-            line += [report.number(_median(runs, "kib_each_both"), 2)]
+            line += [report.number(median([run["kib_each"] for run in runs], end), 2) for end in ("client", "server")]
+            line += [report.number(median(runs, "kib_each_both"), 2)]
             for when in ("full_mib", "after_mib"):
                 line.append(report.number(max(last[when].values()), 0) if last else "-")
-            line.append(report.number(_median(runs, "cpu_us"), 0))
+            line.append(report.number(median(runs, "cpu_us"), 0))
             if self._options.peer:
-                line.append(_compared(runs, theirs, "kib_each_both"))
+                line.append(compared(runs, theirs, "kib_each_both"))
             lost = sum(run["lost"] + run["failed"] for run in runs)
             lines.append(line + [f"{lost} lost" if lost else "" if runs else "not measured"])
-        return _set(lines, 2) + (
+        return set_columns(lines, 2) + (
             "\nKiB: resident memory of each end for each connection, seconds after the last came. Closed: seconds after all\n"
             "were closed. us each: CPU of both ends to open one. MiB: the larger end.")
 
@@ -154,36 +161,36 @@ class Table:
                 f"{self._load[-1]:.1f} after" + ("; perf was recording" if self._options.profile else ""))
 
 
-def _median(runs: list[dict], name: str) -> float | None:
+def median(runs: list[dict], name: str) -> float | None:
     values = [run[name] for run in runs if run.get(name) is not None]
     return statistics.median(values) if values else None
 
 
-def _peak(runs: list[dict]) -> float | None:
+def peak(runs: list[dict]) -> float | None:
     return max((max(run["peak_rss_mib"]) for run in runs if run.get("peak_rss_mib")), default=None)
 
 
-def _compared(ours: list[dict], theirs: list[dict] | None, name: str) -> str:
+def compared(ours: list[dict], theirs: list[dict] | None, name: str) -> str:
     """Ours to the peer's."""
-    return report.ratio(_median(ours, name), _median(theirs, name)) if theirs else ""
+    return report.ratio(median(ours, name), median(theirs, name)) if theirs else ""
 
 
-def _note(runs: list[dict], name: str) -> str:
+def note(runs: list[dict], name: str) -> str:
     if not runs:
         return "not measured"
     parts = []
     if len(runs) > 1:
         values = [run[name] for run in runs]
         parts.append(f"{min(values):.0f}-{max(values):.0f}")
-    if (_median(runs, "others") or 0) > 0.1:
-        parts.append(f"busy {_median(runs, 'others'):.1f}")
+    if (median(runs, "others") or 0) > 0.1:
+        parts.append(f"busy {median(runs, 'others'):.1f}")
     failed = [run for run in runs if run.get("failed")]
     if failed:
         parts.append(f"{sum(run['failed'] for run in failed)} failed ({failed[-1]['failure']})")
     return ", ".join(parts)
 
 
-def _set(lines: list[list[str]], left: int) -> str:
+def set_columns(lines: list[list[str]], left: int) -> str:
     """Columns under each other, the first few and the last to the left."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(

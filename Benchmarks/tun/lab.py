@@ -12,6 +12,7 @@ import subprocess
 
 _PACKAGES = {"iperf3": "iperf3", "ping": "iputils-ping", "ip": "iproute2", "timeout": "coreutils"}
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWNET = 0x4000_0000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -99,6 +100,12 @@ class Lab:
                     subprocess.run(["ip", "netns", "delete", name], timeout=10, check=False, capture_output=True)
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def enter(namespace: int) -> None:
+    """Moves the calling thread into an open network namespace."""
+    if _libc.setns(namespace, _CLONE_NEWNET) != 0:
+        raise Failure(f"cannot enter a namespace: {os.strerror(ctypes.get_errno())}")
 
 
 def _die_with_parent() -> None:

@@ -2,8 +2,9 @@
 
 What is what. Throughput is what the receiver got. CPU seconds are user and system time of the two tunnel processes,
 all threads, from /proc/PID/stat before and after (ticks of 10 ms). Peak RSS is VmHWM since the transfer's start.
-The ping runs beside the transfer, twenty a second, from half a second after its start. `others` is user time that
-neither the tunnel nor iperf3 nor ping took, in cores: on a machine that is shared it says which runs to distrust.
+The ping runs beside the transfer, twenty a second unless said otherwise, from half a second after its start. `others`
+is user time that neither the tunnel nor iperf3 nor ping took, in cores: on a machine that is shared it says which runs
+to distrust.
 """
 import dataclasses
 import json
@@ -53,10 +54,10 @@ class Kind:
 
 def transfer(
     places: lab.Lab, kind: Kind, target: str, seconds: int, tunnel: list[subprocess.Popen], port: int = 5201,
-    with_ping: bool = True
+    with_ping: bool = True, ping_interval: float = 0.05
 ) -> dict:
     """Figures of one transfer; `Failure` when iperf3 fails or takes too long. The server listens on iperf3's own port;
-    `port` is where the client goes, which a forward makes another."""
+    `port` is where the client goes, which a forward makes another. `ping_interval` is in seconds."""
     await_quiet()
     server = _serve(places, seconds)
     ping = None
@@ -74,7 +75,7 @@ def transfer(
             time.sleep(min(0.5, seconds / 4))
             ping = places.start(
                 places.client,
-                ["timeout", "-k", "2", str(seconds + 10), "ping", "-n", "-i", "0.05", "-w", str(max(1, seconds - 1)),
+                ["timeout", "-k", "2", str(seconds + 10), "ping", "-n", "-i", str(ping_interval), "-w", str(max(1, seconds - 1)),
                  target], stdout=subprocess.PIPE, text=True)
         output, _ = client.communicate(timeout=seconds + 15)
         cpu = [cpu_seconds(process.pid) - before for process, before in zip(tunnel, cpu_before)]
@@ -155,10 +156,11 @@ def _round_trips(text: str) -> dict:
     times = sorted(float(value) for value in re.findall(r"time=([0-9.]+) ms", text))
     sent = re.search(r"(\d+) packets transmitted, (\d+) received", text)
     if not times:
-        return {"ping_median_ms": None, "ping_p95_ms": None, "ping_lost": int(sent[1]) if sent else None}
+        return {"ping_median_ms": None, "ping_p95_ms": None, "ping_p99_ms": None, "ping_lost": int(sent[1]) if sent else None}
     return {
         "ping_median_ms": statistics.median(times),
-        "ping_p95_ms": times[min(len(times) - 1, round(0.95 * (len(times) - 1)))],
+        "ping_p95_ms": times[round(0.95 * (len(times) - 1))],
+        "ping_p99_ms": times[round(0.99 * (len(times) - 1))],
         "ping_lost": int(sent[1]) - int(sent[2]) if sent else None,
     }
 
