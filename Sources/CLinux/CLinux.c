@@ -29,6 +29,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -106,6 +107,23 @@ static int64_t clock_ns(clockid_t id) {
 }
 
 int64_t culvert_monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+int64_t culvert_boottime_ns(void) { return clock_ns(CLOCK_BOOTTIME); }
+
+int culvert_clock_watch(void) {
+  int descriptor = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+  if (descriptor >= 0) culvert_clock_watch_again(descriptor);
+  return descriptor;
+}
+
+void culvert_clock_watch_again(int descriptor) {
+  uint64_t count;
+  /* It fails with ECANCELED, which is the message. */
+  if (read(descriptor, &count, sizeof count) < 0) errno = 0;
+  /* A time that never comes. */
+  struct itimerspec never = {.it_value = {.tv_sec = INT64_MAX}};
+  timerfd_settime(descriptor, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);
+}
+
 int64_t culvert_realtime_ns(void) { return clock_ns(CLOCK_REALTIME); }
 
 static socklen_t pack(const struct culvert_endpoint *in, struct sockaddr_storage *out) {

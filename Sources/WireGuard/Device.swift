@@ -22,7 +22,7 @@ import Values
 /// What strangers can do: nothing is answered that has no right `mac1`, and nothing is allocated for anybody before
 /// its initiation is proven and newer than the last. See `CookieChecker` and `LoadGuard` for a device under load.
 ///
-/// It does not know the time or chance: both are arguments. Its clock is the monotonic one; the wall clock is told by
+/// It does not know the time or chance: both are arguments. Its clock is never set; the wall clock is told by
 /// `setWallClock` and goes into timestamps and nothing else. A clock that runs on while the machine sleeps is best:
 /// sessions are then too old when it wakes, and are made anew.
 ///

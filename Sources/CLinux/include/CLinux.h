@@ -41,6 +41,13 @@ int culvert_signalfd(const int *signals, int count);
 /// Unblocks every signal that culvert_signalfd blocked; for a child before it executes a program.
 void culvert_unblock_signals(void);
 int64_t culvert_monotonic_ns(void);
+/* As the monotonic clock, but it goes on while the machine sleeps. */
+int64_t culvert_boottime_ns(void);
+/* A descriptor that becomes readable when the wall clock is set, and when the machine wakes from sleep: what waits for
+ * the clock above waits too long then, as the kernel counts waits by the clock that stops. */
+int culvert_clock_watch(void);
+/* To be called whenever it was readable. */
+void culvert_clock_watch_again(int descriptor);
 int64_t culvert_realtime_ns(void);
 
 // MARK: addresses

@@ -10,10 +10,16 @@ import Values
 /// flushes: a transport that was written to many times in a turn sends once. Descriptors are registered edge-triggered,
 /// so a handler reads until the kernel has no more, or asks to be called again with `later`; nothing is re-armed.
 ///
+/// Its clock goes on while the machine sleeps, so that what was agreed with others for a time is over when it is over for
+/// them. The kernel's waits stand still meanwhile: a descriptor that tells of the end of a sleep ends the one that is
+/// under way.
+///
 /// Everything here belongs to the loop's thread, but for `submit`, which other threads use to hand work over.
 public final class EventLoop {
   private let epoll: Int32
   private let wake: Int32
+  /// Readable after a sleep; -1 where the kernel has none.
+  private let clock: Int32
   private var entries: [Entry] = []
   private var free: [Int] = []
   private var timers = TimerQueue()
@@ -44,14 +50,19 @@ public final class EventLoop {
     guard epoll >= 0 else { throw SystemError("create an epoll instance") }
     wake = culvert_eventfd()
     guard wake >= 0 else { throw SystemError("create an event descriptor") }
-    now = Instant(nanoseconds: culvert_monotonic_ns())
+    clock = culvert_clock_watch()
+    now = Instant(nanoseconds: culvert_boottime_ns())
     inbox.descriptor = wake
     guard culvert_epoll_add(epoll, wake, UInt32(culvert_readable), .max) == 0 else {
       throw SystemError("watch the event descriptor")
     }
+    if clock >= 0 { _ = culvert_epoll_add(epoll, clock, UInt32(culvert_readable), Self.clockToken) }
   }
 
+  private static let clockToken = UInt64.max - 1
+
   deinit {
+    if clock >= 0 { close(clock) }
     close(wake)
     close(epoll)
   }
@@ -134,7 +145,7 @@ public final class EventLoop {
 
   @discardableResult
   public func refreshNow() -> Instant {
-    now = Instant(nanoseconds: culvert_monotonic_ns())
+    now = Instant(nanoseconds: culvert_boottime_ns())
     return now
   }
 
@@ -168,6 +179,11 @@ public final class EventLoop {
       let event = events[position]
       if event.token == .max {
         drainInbox()
+        continue
+      }
+      if event.token == Self.clockToken {
+        // It has done its work: the turn is there, and timers that are due run in it.
+        culvert_clock_watch_again(clock)
         continue
       }
       let index = Int(event.token & 0xFFFF_FFFF)

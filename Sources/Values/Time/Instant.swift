@@ -1,7 +1,7 @@
-/// A point on the monotonic clock, in nanoseconds since an arbitrary start.
+/// A point on a clock that is never set and goes on while the machine sleeps, in nanoseconds since an arbitrary start.
 ///
 /// Nothing below the machine floor reads a clock: time is an argument. The machine floor fills an `Instant` from
-/// `CLOCK_MONOTONIC`, the simulator from its own counter, and wall time appears only where something is printed.
+/// `CLOCK_BOOTTIME`, the simulator from its own counter, and wall time appears only where something is printed.
 public struct Instant: Hashable, Comparable, Sendable, Codable {
   /// Nanoseconds since the clock's start.
   public let nanoseconds: Int64
