@@ -48,6 +48,16 @@ int culvert_tun_open(char name[16], int vnet_header, int *opened) {
   return descriptor;
 }
 
+int culvert_tun_whereabouts(int descriptor, char name[16]) {
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  if (ioctl(descriptor, TUNGETIFF, &request) < 0) return -errno;
+  memcpy(name, request.ifr_name, sizeof request.ifr_name);
+  name[15] = 0;
+  int space = ioctl(descriptor, TUNGETDEVNETNS);
+  return space < 0 ? -errno : space;
+}
+
 int culvert_tun_set_offload(int descriptor, unsigned flags) {
   return ioctl(descriptor, TUNSETOFFLOAD, (unsigned long)flags) < 0 ? -errno : 0;
 }

@@ -29,6 +29,9 @@ enum {
  * kernel's choice afterwards. `*opened` tells whether /dev/net/tun itself could be opened. */
 int culvert_tun_open(char name[16], int vnet_header, int *opened);
 int culvert_tun_set_offload(int descriptor, unsigned flags);
+/* The network namespace that a device is in by now, as a descriptor, and its name there: others may move and rename it.
+ * -EBADFD when the device is gone. */
+int culvert_tun_whereabouts(int descriptor, char name[16]);
 
 /* A netlink socket, close-on-exec, with extended acknowledgements where the kernel has them. A blocking one gives up
  * with -EAGAIN after five seconds: the kernel answers at once or never. */

@@ -10,15 +10,24 @@ import WireGuard
 /// It makes the interface, without addresses and down, and the socket by which `wg` talks to it. Addresses, routes and the
 /// MTU are whoever's who calls `ip`; they are followed. It ends with the interface or with its socket, whichever is
 /// removed first, and takes the other along.
+///
+/// The interface may be moved to another network namespace, such as a container's, which then has no way out but this
+/// tunnel: its packets still leave by sockets of the namespace that the program was started in.
 public final class WireGuardProgram {
   private let loop: EventLoop
   private let log: Log
   private let device: TunDevice
   private let port: TunPort
   private let interface: WireGuardInterface
-  private let netlink: NetlinkSocket
+  private let ended: () -> Void
   private var socket: UAPISocket?
-  private var watch: LinkWatch?
+  /// Of the namespace that the program was started in, where its packets leave.
+  private var homeWatch: LinkWatch?
+  /// Of another namespace, when the interface was moved to one.
+  private var awayWatch: LinkWatch?
+  /// What is asked about the interface where it is, and its index there.
+  private var netlink: NetlinkSocket
+  private var index: UInt32
 
   /// What an Ethernet link's 1,500 bytes leave within IPv6 (40), UDP (8) and WireGuard (32).
   public static let defaultMTU = 1420
@@ -29,8 +38,10 @@ public final class WireGuardProgram {
   public init(_ name: String, loop: EventLoop, log: Log, ended: @escaping () -> Void) throws {
     self.loop = loop
     self.log = log
+    self.ended = ended
     netlink = try NetlinkSocket()
     device = try TunDevice(name: name, mtu: Self.defaultMTU, addresses: [], isUp: false)
+    index = device.index
     port = try TunPort(loop: loop, device: device)
     interface = WireGuardInterface(
       loop: loop, arena: ReceiveArena(), log: log, port: port, random: SystemRandomNumberGenerator())
@@ -41,30 +52,58 @@ public final class WireGuardProgram {
         log.info("the socket was removed")
         ended()
       })
-    watch = try LinkWatch(loop: loop) { [weak self] in self?.follow($0, ended) }
+    homeWatch = try LinkWatch(loop: loop, NetlinkMonitor()) { [weak self] in
+      self?.interface.networkChanged()
+      self?.follow($0)
+    }
     log.info("interface is there", ["interface": device.name, "socket": socket?.path ?? ""])
   }
 
-  private func follow(_ change: LinkWatch.Change, _ ended: () -> Void) {
+  private func follow(_ change: LinkWatch.Change) {
     switch change {
-    case .gone(let index) where index == device.index:
-      log.info("the interface was removed")
-      ended()
-    case .gone: break
-    case .something:
-      guard let link = try? netlink.link(named: device.name), link.index == device.index else { return }
-      let own = ((try? netlink.addresses()) ?? []).filter { $0.device == device.index }.map(\.prefix)
-      if link.mtu != device.mtu { log.debug("MTU", ["mtu": link.mtu]) }
-      device.follow(mtu: link.mtu, addresses: own)
-      interface.mtuChanged(link.mtu)
-      interface.networkChanged()
-      // A device that was down has lost what was read meanwhile, and nobody tells when there is more.
-      port.readLater()
+    case .gone(let gone): if gone == index { find() }
+    case .something: look()
     }
   }
 
+  /// The interface has left the namespace where it was: to another, or for good.
+  private func find() {
+    awayWatch?.close()
+    awayWatch = nil
+    // It may be moved on meanwhile, but not for ever.
+    for _ in 0..<8 {
+      guard let (namespace, name) = device.whereabouts() else { break }
+      do {
+        let (netlink, monitor) = try namespace.open { (try NetlinkSocket(), try NetlinkMonitor()) }
+        guard let link = try netlink.link(named: name) else { continue }
+        (self.netlink, index) = (netlink, link.index)
+        awayWatch = try LinkWatch(loop: loop, monitor) { [weak self] in self?.follow($0) }
+        log.info("the interface was moved to another namespace", ["interface": name])
+        look()
+        return
+      } catch {
+        log.error("cannot follow the interface to another namespace: \(error)")
+        break
+      }
+    }
+    log.info("the interface was removed")
+    ended()
+  }
+
+  /// Takes over what others gave the interface.
+  private func look() {
+    guard let link = (try? netlink.link(index: index)) ?? nil else { return }
+    let own = ((try? netlink.addresses()) ?? []).filter { $0.device == index }.map(\.prefix)
+    if link.mtu != device.mtu { log.debug("MTU", ["mtu": link.mtu]) }
+    device.follow(mtu: link.mtu, addresses: own)
+    interface.mtuChanged(link.mtu)
+    // A device that was down has lost what was read meanwhile, and nobody tells when there is more.
+    port.readLater()
+  }
+
   public func stop() {
-    watch?.close()
+    homeWatch?.close()
+    awayWatch?.close()
     socket?.close()
     interface.close()
     port.close()
@@ -85,10 +124,10 @@ private final class LinkWatch: DescriptorHandler {
   private let changed: (Change) -> Void
   private var registration: EventLoop.Registration?
 
-  init(loop: EventLoop, changed: @escaping (Change) -> Void) throws {
+  init(loop: EventLoop, _ monitor: NetlinkMonitor, changed: @escaping (Change) -> Void) throws {
     self.loop = loop
+    self.monitor = monitor
     self.changed = changed
-    monitor = try NetlinkMonitor()
     registration = try loop.register(monitor.descriptor, self)
   }
 

@@ -6,7 +6,7 @@ import Glibc
 public final class NetworkNamespace: Sendable {
   public let descriptor: Int32
 
-  private init(descriptor: Int32) { self.descriptor = descriptor }
+  init(descriptor: Int32) { self.descriptor = descriptor }
 
   deinit { close(descriptor) }
 
@@ -28,7 +28,7 @@ public final class NetworkNamespace: Sendable {
 
   /// The namespace that the calling thread is in.
   public static func ofThisThread() throws(NetlinkError) -> NetworkNamespace {
-    let descriptor = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
+    let descriptor = Glibc.open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)
     if descriptor < 0 { throw NetlinkError(attempt: "open this thread's network namespace", code: errno) }
     return NetworkNamespace(descriptor: descriptor)
   }
@@ -40,6 +40,16 @@ public final class NetworkNamespace: Sendable {
       if code < 0 { throw NetlinkError(attempt: "enter a network namespace", code: -code) }
       return try body()
     }
+  }
+
+  /// Opens something inside the namespace that belongs to the caller's thread from then on, such as a netlink socket.
+  public func open<Opened>(_ body: @Sendable () throws -> Opened) throws -> Opened {
+    try run { Handover(value: try body()) }.value
+  }
+
+  /// Safe: the thread that made the value has ended when somebody else sees it.
+  private struct Handover<Value>: @unchecked Sendable {
+    let value: Value
   }
 }
 

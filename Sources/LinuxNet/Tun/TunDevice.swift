@@ -137,6 +137,16 @@ public final class TunDevice {
     displaced = []
   }
 
+  /// The namespace that the interface is in by now, and its name there: others may have moved it. `nil` when it is
+  /// gone.
+  public func whereabouts() -> (namespace: NetworkNamespace, name: String)? {
+    var buffer = [CChar](repeating: 0, count: 16)
+    let descriptor = culvert_tun_whereabouts(descriptor, &buffer)
+    guard descriptor >= 0 else { return nil }
+    let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return (NetworkNamespace(descriptor: descriptor), name)
+  }
+
   /// Somebody else gave the interface another MTU, or other addresses.
   public func follow(mtu: Int, addresses: [IPPrefix]) {
     self.mtu = mtu
