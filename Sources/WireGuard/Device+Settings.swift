@@ -14,6 +14,8 @@ extension Device {
   /// set the same key again changes nothing.
   public mutating func setPrivateKey(_ key: consuming SecretKey?, at now: Instant) {
     if let key {
+      // As every X25519 takes it anyhow: so it is shown, and two that come to the same are one.
+      X25519.clamp(key)
       if let identity, SecretKey.areEqual(identity.privateKey, key) { return }
       let identity = Identity(key)
       let ours = identity.publicKey
