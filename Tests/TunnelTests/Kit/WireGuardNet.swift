@@ -1,0 +1,83 @@
+/// What the tests of WireGuard are made with: the tools of others, two ends with their keys, and a device on a host.
+import Glibc
+import Testing
+
+/// What these tests are made with.
+enum WireGuardTools {
+  static let missing: [String] = ["wg", "wg-quick"].filter { (try? shell("command -v \($0)").isGood) != true }
+  static let reason: Comment = "needs wg and wg-quick (Debian: wireguard-tools)"
+  static let hasTshark = (try? shell("command -v tshark && command -v tcpdump").isGood) == true
+  /// A wireguard-go, of 2025 or newer where speed counts.
+  static let wireguardGo: String? = getenv("CULVERT_WIREGUARD_GO").map { String(cString: $0) }
+}
+
+/// Two ends with their keys.
+struct WireGuardEnds {
+  private let directory: String
+  private let publics: [String: String]
+
+  init(_ net: Net) throws {
+    directory = net.directory
+    var publics: [String: String] = [:]
+    for name in ["client", "server"] {
+      let made = try shell("umask 077; wg genkey > \(directory)/\(name).key; wg pubkey < \(directory)/\(name).key")
+      try #require(made.isGood, "\(made.output)")
+      publics[name] = made.output.trimmed
+    }
+    _ = try shell("umask 077; wg genpsk > \(directory)/psk.key")
+    self.publics = publics
+  }
+
+  func number(_ host: String) -> Int { host == "client" ? 1 : 2 }
+  func file(_ name: String) -> String { "\(directory)/\(name).key" }
+  func key(_ host: String) -> String { publics[host] ?? "" }
+  func secret(_ host: String) -> String { ((try? shell("cat \(file(host))").output) ?? "").trimmed }
+}
+
+extension Net {
+  /// A command with `wg0` by the name that it has on this host: the hosts of a net share one `/var/run`, where the
+  /// sockets are.
+  private func named(_ command: String, _ host: String) -> String {
+    command.replacing("wg0", with: "cw\(getpid() % 100_000)\(host.prefix(1))")
+  }
+
+  @discardableResult
+  func at(_ host: String, _ command: String, within limit: Double = 20) throws -> Outcome {
+    try run(host, named(command, host), within: limit)
+  }
+
+  func must(_ host: String, _ command: String, location: SourceLocation = #_sourceLocation) throws {
+    try set(host, named(command, host), location: location)
+  }
+
+  /// Starts a device in the foreground, and waits until `wg` can talk to it.
+  @discardableResult
+  func wireguard(_ host: String, _ interface: String, program: String? = nil) throws -> Program {
+    let command = program.map { "\($0) -f \(interface)" } ?? "\(Machine.culvert) wireguard -f \(interface)"
+    let started = try start(host, named(command, host), title: "\(host) \(interface)")
+    let isThere = eventually(within: 10) { (try? at(host, "wg show \(interface)").isGood) == true }
+    try #require(isThere != nil, "\(started.log)")
+    return started
+  }
+
+  /// A tunnel between the two hosts: 10.7.0.n and fd07::n, the client knows where the server is.
+  func tunnel(_ ends: WireGuardEnds, foreign: String? = nil) throws {
+    for (host, other) in [("client", "server"), ("server", "client")] {
+      try wireguard(host, "wg0", program: host == foreign ? WireGuardTools.wireguardGo : nil)
+      let place = host == "client" ? "endpoint 10.99.0.2:51822" : ""
+      try must(
+        host,
+        "wg set wg0 listen-port 5182\(ends.number(host)) private-key \(ends.file(host)) "
+          + "peer \(ends.key(other)) allowed-ips 10.7.0.\(ends.number(other))/32,fd07::\(ends.number(other))/128 \(place)"
+      )
+      try must(
+        host,
+        "ip addr add 10.7.0.\(ends.number(host))/24 dev wg0; ip addr add fd07::\(ends.number(host))/64 dev wg0 nodad; "
+          + "ip link set wg0 up mtu 1420")
+    }
+  }
+}
+
+extension StringProtocol {
+  var trimmed: String { String(drop { $0.isWhitespace }.prefix { !$0.isWhitespace }) }
+}
