@@ -6,6 +6,8 @@ import Values
 enum InnerPacket {
   private static let v4Header = 20
   private static let v6Header = 40
+  private static let udpHeader = 8
+  private static let udp: UInt8 = 17
 
   /// The destination; `nil` for what is not IP.
   @inline(__always)
@@ -30,6 +32,21 @@ enum InnerPacket {
     default: return nil
     }
     return size <= packet.count ? size : nil
+  }
+
+  /// Whether it carries a transport message of WireGuard to that index.
+  @inline(__always)
+  static func isMessage(_ packet: UnsafeRawBufferPointer, to index: UInt32) -> Bool {
+    guard packet.count >= v6Header &+ udpHeader &+ 8, let base = packet.baseAddress else { return false }
+    let offset: Int
+    switch base.byte(0) >> 4 {
+    case 4 where base.byte(9) == udp: offset = Int(base.byte(0) & 15) &* 4 &+ udpHeader
+    case 6 where base.byte(6) == udp: offset = v6Header &+ udpHeader
+    default: return false
+    }
+    guard packet.count >= offset &+ 8 else { return false }
+    return base.number32(offset) == MessageType.transport.rawValue
+      && base.number32(offset &+ TransportMessage.receiverOffset) == index
   }
 
   @inline(__always)

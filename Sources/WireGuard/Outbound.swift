@@ -34,6 +34,8 @@ public struct Outbound: ~Copyable {
     public var unroutable: UInt64 = 0
     /// Nobody knows where the peer is. The host should be told (ICMP: host unreachable).
     public var noEndpoint: UInt64 = 0
+    /// A message of ours to the peer itself: the route to its endpoint leads into the tunnel.
+    public var looped: UInt64 = 0
     /// More packets waited than may.
     public var overflowed: UInt64 = 0
   }
@@ -77,6 +79,8 @@ public struct Outbound: ~Copyable {
     let peer: PeerID
     var key: SendKey?
     var localIndex: UInt32?
+    /// The peer's index in our messages to it.
+    var remoteIndex: UInt32?
     var endpoint: Endpoint?
     var report: Report
     var isTouched = false
@@ -105,6 +109,7 @@ public struct Outbound: ~Copyable {
   public mutating func install(_ key: consuming SendKey) {
     let entry = entry(key.peer)
     entry.localIndex = key.localIndex
+    entry.remoteIndex = key.remoteIndex
     entry.key = consume key
   }
 
@@ -166,6 +171,11 @@ public struct Outbound: ~Copyable {
       guard let endpoint = entry.endpoint else {
         drops.noEndpoint &+= 1
         unreachable(packet, entry.peer)
+        continue
+      }
+      if let remoteIndex = entry.remoteIndex, InnerPacket.isMessage(packet, to: remoteIndex) {
+        // Sealed once more it would come back once more, larger each time, until both ends of the wire are full.
+        drops.looped &+= 1
         continue
       }
       if sealOne(entry, endpoint, &batch, index, kept, at: now) { kept &+= 1 } else { wait(packet, entry) }

@@ -10,6 +10,14 @@ import Values
   private static let bob = "58402e695ba1772b1cc9309755f043251ea77fdcf10fbe63989ceb7e19321376"
   private static let preshared = "188515093e952f5f22e865cef3012e72f8b5f0b598ac0309d5dacce3b70fcf52"
 
+  @Test("A private key is shown with the bits set and cleared that its use ignores")
+  func clamped() throws {
+    var device = Device(random: SeededGenerator(1), at: seconds(0))
+    device.apply(try change("set=1\nprivate_key=\(String(repeating: "ff", count: 32))\n\n"), at: seconds(0))
+    let shown = String(decoding: device.description(listenPort: 0, firewallMark: 0), as: UTF8.self)
+    #expect(shown.hasPrefix("private_key=f8\(String(repeating: "ff", count: 30))7f\n"), "\(shown)")
+  }
+
   @Test("What is set is what is got, and setting it again changes nothing")
   func roundTrip() throws {
     let request = """

@@ -369,6 +369,31 @@ import Values
     #expect(two.b.outcomes.dropFirst().allSatisfy { $0 == .wrongMAC || $0 == .unexpected || $0 == .malformed })
   }
 
+  @Test("Our own message to a peer is not sealed for it once more: the route to it leads into the tunnel")
+  func loop() throws {
+    let two = try Two()
+    two.a.device.allow(try prefix("192.0.2.2/32"), for: two.aPeer)
+    two.a.device.allow(try prefix("2001:db8::2/128"), for: two.aPeer)
+    two.world.send(two.a, two.there())
+    two.world.run(.seconds(1))
+    let message = try #require(two.world.log(.transport, from: two.a).last)
+    let ports: [UInt8] = [0xCA, 0x6C, 0xCA, 0x6C, 0, UInt8(message.count + 8), 0, 0]
+    let four = Array(
+      packet(from: try address("192.0.2.1"), to: two.b.address.address, size: 20)[..<20] + ports + message)
+    let six = Array(
+      packet(from: try address("2001:db8::1"), to: try address("2001:db8::2"), size: 40)[..<40] + ports + message)
+    var options = [0x46] + four[1...]
+    options.insert(contentsOf: [1, 1, 1, 0], at: 20)
+    two.world.log = []
+    two.world.send(two.a, [four, six, options])
+    #expect(two.world.log.isEmpty && two.a.outbound.drops.looped == 3)
+    // To another index it is somebody else's: a tunnel inside of this one.
+    var other = four
+    other[20 + 8 + 4] ^= 1
+    two.world.send(two.a, [other, Array(four.prefix(30))])
+    #expect(two.world.log(.transport).count == 2 && two.a.outbound.drops.looped == 3)
+  }
+
   // MARK: Silence
 
   @Test("A stranger hears nothing, whatever it sends, unless it knows the public key")

@@ -57,6 +57,8 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   private var sightings: [PeerID: Sighting] = [:]
   private var complaints = ComplaintLimiter<String>()
+  /// Packets that came back so far.
+  private var loops: UInt64 = 0
   public var heard: ((News) -> Void)?
 
   /// Of the UDP socket; `nil` while there is none.
@@ -199,6 +201,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     let now = loop.now
     outbound.seal(&outgoing, at: now) { packet, _ in tellUnreachable(packet) }
     sendOutgoing(from: 0, outbound.runs)
+    if outbound.drops.looped != loops { tellOfLoop() }
     while let report = outbound.pollReport() { device.handle(report, at: now) }
     settle()
     flushReplies()
@@ -387,6 +390,13 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     guard !replies.isEmpty else { return }
     port.write(&replies)
     replies.removeAll()
+  }
+
+  private func tellOfLoop() {
+    loops = outbound.drops.looped
+    if complaints.isDue("loop", "", at: loop.now) {
+      log.warn("a packet of the tunnel came back into it and was dropped: the route to a peer leads through the tunnel")
+    }
   }
 
   private func complain(_ text: String, of peer: PeerID) {
