@@ -31,14 +31,22 @@ struct WireGuardEnds {
   func number(_ host: String) -> Int { host == "client" ? 1 : 2 }
   func file(_ name: String) -> String { "\(directory)/\(name).key" }
   func key(_ host: String) -> String { publics[host] ?? "" }
+  /// The command that gives a host's device its port, its key and its peer.
+  func settings(_ host: String) -> String {
+    let other = host == "client" ? "server" : "client"
+    return "wg set wg0 listen-port 5182\(number(host)) private-key \(file(host)) peer \(key(other)) "
+      + "allowed-ips 10.7.0.\(number(other))/32,fd07::\(number(other))/128"
+  }
+
   func secret(_ host: String) -> String { ((try? shell("cat \(file(host))").output) ?? "").trimmed }
 }
 
 extension Net {
-  /// A command with `wg0` by the name that it has on this host: the hosts of a net share one `/var/run`, where the
-  /// sockets are.
-  private func named(_ command: String, _ host: String) -> String {
+  /// A command with `wg0` and `wg1` by the names that they have on this host: the hosts of a net share one `/var/run`,
+  /// where the sockets are.
+  func named(_ command: String, _ host: String) -> String {
     command.replacing("wg0", with: "cw\(getpid() % 100_000)\(host.prefix(1))")
+      .replacing("wg1", with: "cx\(getpid() % 100_000)\(host.prefix(1))")
   }
 
   @discardableResult
@@ -60,21 +68,22 @@ extension Net {
     return started
   }
 
-  /// A tunnel between the two hosts: 10.7.0.n and fd07::n, the client knows where the server is.
+  /// Sets up a device that runs: 10.7.0.n and fd07::n, with the other end as its peer.
+  func setUp(_ host: String, _ ends: WireGuardEnds) throws {
+    try must(host, ends.settings(host))
+    try must(
+      host,
+      "ip addr add 10.7.0.\(ends.number(host))/24 dev wg0; ip addr add fd07::\(ends.number(host))/64 dev wg0 nodad; "
+        + "ip link set wg0 up mtu 1420")
+  }
+
+  /// A tunnel between the two hosts; the client knows where the server is.
   func tunnel(_ ends: WireGuardEnds, foreign: String? = nil) throws {
-    for (host, other) in [("client", "server"), ("server", "client")] {
+    for host in ["client", "server"] {
       try wireguard(host, "wg0", program: host == foreign ? WireGuardTools.wireguardGo : nil)
-      let place = host == "client" ? "endpoint 10.99.0.2:51822" : ""
-      try must(
-        host,
-        "wg set wg0 listen-port 5182\(ends.number(host)) private-key \(ends.file(host)) "
-          + "peer \(ends.key(other)) allowed-ips 10.7.0.\(ends.number(other))/32,fd07::\(ends.number(other))/128 \(place)"
-      )
-      try must(
-        host,
-        "ip addr add 10.7.0.\(ends.number(host))/24 dev wg0; ip addr add fd07::\(ends.number(host))/64 dev wg0 nodad; "
-          + "ip link set wg0 up mtu 1420")
+      try setUp(host, ends)
     }
+    try must("client", "wg set wg0 peer \(ends.key("server")) endpoint 10.99.0.2:51822")
   }
 }
 
