@@ -8,16 +8,29 @@
 #include <CCryptoBoringSSL_sha.h>
 #include <string.h>
 
-size_t culvert_cipher_size(void) { return sizeof(EVP_AEAD_CTX); }
+#include "WideChaChaPoly.h"
+
+// A key for packets: BoringSSL's state, or the key itself where wider instructions are there than BoringSSL's.
+struct cipher {
+  EVP_AEAD_CTX boring;
+  uint8_t key[CULVERT_KEY];
+  int is_wide;
+};
+
+size_t culvert_cipher_size(void) { return sizeof(struct cipher); }
 
 int culvert_cipher_init(void *state, const void *key) {
-  EVP_AEAD_CTX_zero(state);
-  return EVP_AEAD_CTX_init(state, EVP_aead_chacha20_poly1305(), key, CULVERT_KEY, CULVERT_TAG, NULL);
+  struct cipher *cipher = state;
+  EVP_AEAD_CTX_zero(&cipher->boring);
+  memcpy(cipher->key, key, CULVERT_KEY);
+  cipher->is_wide = culvert_wide_is_there();
+  return EVP_AEAD_CTX_init(&cipher->boring, EVP_aead_chacha20_poly1305(), key, CULVERT_KEY, CULVERT_TAG, NULL);
 }
 
 void culvert_cipher_end(void *state) {
-  EVP_AEAD_CTX_cleanup(state);
-  OPENSSL_cleanse(state, sizeof(EVP_AEAD_CTX));
+  struct cipher *cipher = state;
+  EVP_AEAD_CTX_cleanup(&cipher->boring);
+  OPENSSL_cleanse(cipher, sizeof *cipher);
 }
 
 static void make_nonce(uint8_t nonce[12], uint64_t counter) {
@@ -25,23 +38,28 @@ static void make_nonce(uint8_t nonce[12], uint64_t counter) {
   for (int i = 0; i < 8; i++) nonce[4 + i] = (uint8_t)(counter >> (8 * i));
 }
 
-int culvert_cipher_seal(const void *state, uint64_t counter, void *text, size_t count, const void *associated,
-                        size_t associated_count) {
+int culvert_cipher_seal(const void *state, uint64_t counter, void *text, size_t count) {
+  const struct cipher *cipher = state;
+  if (cipher->is_wide) {
+    culvert_wide_seal(cipher->key, counter, text, count);
+    return 1;
+  }
   uint8_t nonce[12];
   make_nonce(nonce, counter);
   size_t written = 0;
-  return EVP_AEAD_CTX_seal(state, text, &written, count + CULVERT_TAG, nonce, sizeof nonce, text, count, associated,
-                           associated_count) == 1 &&
+  return EVP_AEAD_CTX_seal(&cipher->boring, text, &written, count + CULVERT_TAG, nonce, sizeof nonce, text, count,
+                           NULL, 0) == 1 &&
          written == count + CULVERT_TAG;
 }
 
-int culvert_cipher_open(const void *state, uint64_t counter, void *text, size_t count, const void *associated,
-                        size_t associated_count) {
+int culvert_cipher_open(const void *state, uint64_t counter, void *text, size_t count) {
+  const struct cipher *cipher = state;
+  if (cipher->is_wide) return culvert_wide_open(cipher->key, counter, text, count);
   uint8_t nonce[12];
   make_nonce(nonce, counter);
   size_t written = 0;
-  return EVP_AEAD_CTX_open(state, text, &written, count, nonce, sizeof nonce, text, count + CULVERT_TAG, associated,
-                           associated_count) == 1 &&
+  return EVP_AEAD_CTX_open(&cipher->boring, text, &written, count, nonce, sizeof nonce, text, count + CULVERT_TAG,
+                           NULL, 0) == 1 &&
          written == count;
 }
 
@@ -59,7 +77,8 @@ static int once(const EVP_AEAD *aead, int sealing, const void *key, const void *
     done = EVP_AEAD_CTX_open(&state, text, &written, count, nonce, nonce_count, text, count + CULVERT_TAG, associated,
                              associated_count) == 1 &&
            written == count;
-  culvert_cipher_end(&state);
+  EVP_AEAD_CTX_cleanup(&state);
+  OPENSSL_cleanse(&state, sizeof state);
   return done;
 }
 

@@ -251,6 +251,41 @@ import Testing
     }
   }
 
+  @Test("A kept key and a new one agree on every size up to a full frame, and on sums that carry far")
+  func everySize() {
+    var random = SeededGenerator(5)
+    for size in Array(0...1600) + [2047, 2048, 2049, 4095, 4096, 9000, 65_519] {
+      let key = SecretKey(using: &random)
+      let kept = PacketCipher(key)
+      let counter: UInt64 = random.next()
+      // What is random seldom carries from limb to limb: bytes that are all ones do.
+      let plain = size % 3 == 0 ? [UInt8](repeating: 0xFF, count: size) : random.bytes(size)
+      // One byte more, which is nobody's.
+      var ours = plain + [UInt8](repeating: 0x5A, count: 17)
+      let isSealed = ours.withUnsafeMutableBytes { room in
+        room.baseAddress.map { kept.seal($0, count: size, counter: counter) } ?? false
+      }
+      var theirs = plain + [UInt8](repeating: 0, count: 16)
+      let nonce = [0, 0, 0, 0] + (0..<8).map { UInt8(truncatingIfNeeded: counter >> (8 * $0)) }
+      theirs.withUnsafeMutableBytes { room in
+        _ = nonce.withUnsafeBytes {
+          ChaChaPoly.seal(room, key: key, nonce: $0, associated: UnsafeRawBufferPointer(start: nil, count: 0))
+        }
+      }
+      check(isSealed && ours.elementsEqual(theirs + [0x5A]), "\(size) bytes sealed")
+      let place = size + Int(counter % 16)
+      ours[place] ^= 1 << UInt8(counter >> 8 & 7)
+      let isTaken = ours.withUnsafeMutableBytes { room in
+        room.baseAddress.map { kept.open($0, count: size, counter: counter) } ?? false
+      }
+      check(!isTaken, "\(size) bytes with a wrong tag")
+      let isOpened = theirs.withUnsafeMutableBytes { room in
+        room.baseAddress.map { kept.open($0, count: size, counter: counter) } ?? false
+      }
+      check(isOpened && theirs.prefix(size).elementsEqual(plain), "\(size) bytes opened")
+    }
+  }
+
   // MARK: Keys
 
   @Test("Keys are compared, copied and wiped; other sizes are none")

@@ -4,7 +4,8 @@
 // that a module that could see both would compile and be wrong.
 //
 // Nothing here allocates. Every call takes memory of the caller's; a cipher's state is `culvert_cipher_size` bytes,
-// aligned to 16. Texts are sealed and opened in place, and a text that is refused is overwritten with zeros.
+// aligned to 16. Texts are sealed and opened in place; a text that is refused is overwritten with zeros, or left as it
+// was.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -19,13 +20,9 @@ int culvert_cipher_init(void *_Nonnull state, const void *_Nonnull key);
 /// Ends a state and wipes its memory.
 void culvert_cipher_end(void *_Nonnull state);
 /// Seals `count` bytes in place and writes the tag behind them; the nonce is 4 zeros and the counter, little-endian.
-int culvert_cipher_seal(
-    const void *_Nonnull state, uint64_t counter, void *_Nonnull text, size_t count, const void *_Nullable associated,
-    size_t associated_count);
+int culvert_cipher_seal(const void *_Nonnull state, uint64_t counter, void *_Nonnull text, size_t count);
 /// Opens `count` bytes of text in place, behind which the tag stands; 0 when they are not what was sealed.
-int culvert_cipher_open(
-    const void *_Nonnull state, uint64_t counter, void *_Nonnull text, size_t count, const void *_Nullable associated,
-    size_t associated_count);
+int culvert_cipher_open(const void *_Nonnull state, uint64_t counter, void *_Nonnull text, size_t count);
 
 /// The same in one call, with a nonce of 12 bytes.
 int culvert_chacha_seal(
