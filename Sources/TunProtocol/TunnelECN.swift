@@ -3,9 +3,9 @@ import Values
 /// Congestion marks across a tunnel over plain UDP (RFC 6040).
 ///
 /// A router on the way marks the outer header; the flow inside must hear of it. So the outer header carries the inner
-/// packet's two bits on the way out, and what it has become is put together with the inner bits on the way in. That
-/// needs an other end which does the same: a GOST throws the outer header away, and a mark with it, so its packets
-/// leave unmarkable, as any did before (RFC 6040, section 4.3, compatibility mode).
+/// packet's two bits on the way out, and what it has become is put together with the inner bits on the way in
+/// (`ECN.decapsulate`). That needs an other end which does the same: a GOST throws the outer header away, and a mark with
+/// it, so its packets leave unmarkable, as any did before (RFC 6040, section 4.3, compatibility mode).
 ///
 /// Who the other end is, the handshake's bytes have no room to say. Its own outer header has: an announcement or answer
 /// of ours leaves as ECT(0), which no GOST sends. Whoever receives one so knows that the other end understands, and
@@ -19,18 +19,4 @@ public enum TunnelECN {
 
   /// Whether a handshake that came with these outer bits is from somebody who understands.
   public static func isUnderstood(_ outer: UInt8) -> Bool { outer != ECN.incapable }
-
-  /// Puts what the outer header says into a packet that came in it (RFC 6040, figure 4).
-  ///
-  /// - Returns: false when it is to be dropped: it went through congestion, and its sender would not understand a mark.
-  @inlinable
-  public static func decapsulate(_ packet: UnsafeMutableRawBufferPointer, outer: UInt8) -> Bool {
-    guard outer == ECN.congested || outer == ECN.scalable else { return true }
-    switch (ECN.bits(of: UnsafeRawBufferPointer(packet)), outer) {
-    case (ECN.incapable, ECN.congested): return false
-    case (ECN.capable, _), (ECN.scalable, ECN.congested): ECN.set(outer, in: packet)
-    default: break
-    }
-    return true
-  }
 }

@@ -36,6 +36,8 @@ public struct Inbound: ~Copyable {
     public var notIP: UInt64 = 0
     /// What was inside comes from an address of somebody else.
     public var foreignSource: UInt64 = 0
+    /// What was inside went through congestion, and its sender would not understand a mark.
+    public var congested: UInt64 = 0
   }
 
   /// What a session saw since the last report.
@@ -93,8 +95,10 @@ public struct Inbound: ~Copyable {
 
   /// Opens the transport messages of a batch in place. Afterwards the batch holds the packets for the host and nothing
   /// else; each handshake message was handed on in its turn.
+  ///
+  /// - Parameter ecn: of the outer headers (`ECN`); marks go on to the packets inside (RFC 6040).
   public mutating func open(
-    _ batch: inout PacketBatch, from source: Endpoint, at now: Instant,
+    _ batch: inout PacketBatch, from source: Endpoint, ecn: UInt8 = ECN.incapable, at now: Instant,
     handshake: (UnsafeRawBufferPointer) -> Void
   ) {
     var kept = 0
@@ -129,6 +133,10 @@ public struct Inbound: ~Copyable {
           continue
         }
         batch.moveSlot(index, to: kept, skipping: TransportMessage.contentOffset, length: size)
+        guard ecn == ECN.incapable || ECN.decapsulate(batch[kept], outer: ecn) else {
+          drops.congested &+= 1
+          continue
+        }
         kept &+= 1
       }
     }

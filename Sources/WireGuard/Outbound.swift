@@ -40,10 +40,12 @@ public struct Outbound: ~Copyable {
     public var overflowed: UInt64 = 0
   }
 
-  /// Messages for one peer that follow each other in the batch.
+  /// Messages for one peer that follow each other in the batch, with one congestion mark.
   public struct Run: Sendable, Equatable {
     public let peer: PeerID
     public let endpoint: Endpoint
+    /// For the outer headers (`ECN`): that of the packets inside (RFC 6040, section 4.1).
+    public let ecn: UInt8
     public fileprivate(set) var first: Int
     public fileprivate(set) var count: Int
   }
@@ -219,6 +221,7 @@ public struct Outbound: ~Copyable {
     touch(entry)
     // Safe: the batch has the rooms (`requireRooms`), and `widenSlot` refuses what lies at the arena's ends.
     let count = batch.slot(index).length
+    let ecn = ECN.bits(of: UnsafeRawBufferPointer(batch[index]))
     let size = SendKey.paddedSize(count, mtu: mtu) &+ WireGuardLimit.overhead
     guard entry.key?.isUsable(at: now) == true,
       batch.widenSlot(index, to: place, before: WireGuardLimit.headerSize, length: size),
@@ -230,10 +233,10 @@ public struct Outbound: ~Copyable {
     }
     if count == 0 { entry.report.keepalives &+= 1 } else { entry.report.packets &+= 1 }
     entry.report.bytes &+= UInt64(truncatingIfNeeded: size)
-    if let tail = runList.indices.last, runList[tail].peer == entry.peer {
+    if let tail = runList.indices.last, runList[tail].peer == entry.peer, runList[tail].ecn == ecn {
       runList[tail].count &+= 1
     } else {
-      runList.append(Run(peer: entry.peer, endpoint: endpoint, first: place, count: 1))
+      runList.append(Run(peer: entry.peer, endpoint: endpoint, ecn: ecn, first: place, count: 1))
     }
     return true
   }

@@ -35,7 +35,7 @@ struct TunnelECNTests {
     for inner in UInt8(0)...3 {
       for outer in UInt8(0)...3 {
         var bytes = packet(family, ecn: inner)
-        let survives = bytes.withUnsafeMutableBytes { TunnelECN.decapsulate($0, outer: outer) }
+        let survives = bytes.withUnsafeMutableBytes { ECN.decapsulate($0, outer: outer) }
         let expected = table[Int(inner)][Int(outer)]
         #expect(survives == (expected != nil), "inner \(inner), outer \(outer)")
         #expect(bytes == packet(family, ecn: expected ?? inner), "inner \(inner), outer \(outer)")

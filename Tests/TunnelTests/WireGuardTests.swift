@@ -187,6 +187,49 @@ extension Tunnels {
       #expect(try net.at("server", "wg show wg0 latest-handshakes").output == handshake)
     }
 
+    @Test("A router's mark on the way reaches the flow inside, both ways and over both families")
+    func congestionMarks() throws {
+      let net = try Net()
+      defer { net.close() }
+      let ends = try Ends(net)
+      for host in ["client", "server"] {
+        try net.must(host, "sysctl -qw net.ipv4.tcp_ecn=1")
+        for family in ["ip", "ip6"] {
+          try net.must(
+            host,
+            """
+            nft "add table \(family) router
+            add counter \(family) router markable
+            add chain \(family) router out { type filter hook output priority 0; }
+            add rule \(family) router out udp sport { 51821, 51822 } \(family) ecn ect0 counter name markable
+            add rule \(family) router out udp sport { 51821, 51822 } \(family) ecn ect0 numgen random mod 20 0 \
+              \(family) ecn set ce"
+            """)
+        }
+      }
+      try net.tunnel(ends)
+      try #require(net.ping("client", "10.7.0.2") != nil, net.story)
+      for (family, place) in [("ip", "10.99.0.2"), ("ip6", "[fd00:1::2]")] {
+        try net.must("client", "wg set wg0 peer \(ends.key("server")) endpoint \(place):51822")
+        for (from, to, address) in [("client", "server", "10.7.0.2"), ("server", "client", "fd07::1")] {
+          let before = try marksHeard(net, from)
+          // By chance; and a large batch is one packet to this router.
+          for _ in 0..<8 where try marksHeard(net, from) == before {
+            try expectTransfer(net, from: from, to: to, address, 8 << 20)
+          }
+          #expect(try marksHeard(net, from) > before, "\(family) from the \(from)")
+          let counted = try net.at(from, "nft list counter \(family) router markable").output
+          #expect(try #require(Int(counted.firstMatch(of: /bytes (\d+)/)?.1 ?? "")) > 4 << 20, "\(counted)")
+        }
+      }
+    }
+
+    /// Marks that a host's own TCP has heard of.
+    private func marksHeard(_ net: Net, _ host: String) throws -> Int {
+      let text = try net.at(host, "nstat -asz TcpExtTCPDeliveredCE").output
+      return try #require(Int(text.firstMatch(of: /TcpExtTCPDeliveredCE +(\d+)/)?.1 ?? ""), "\(text)")
+    }
+
     @Test(
       "The capture is decrypted by Wireshark's dissector with our key",
       .enabled(if: WireGuardTools.hasTshark, "needs tshark"))

@@ -14,6 +14,8 @@ final class End {
   /// Packets for the host, messages for the network, and everything that the device has said.
   var delivered: [[UInt8]] = []
   var sent: [(bytes: [UInt8], to: Endpoint)] = []
+  /// The outer congestion bits of the messages that the last batches were made of.
+  var sentMarks: [UInt8] = []
   var events: [Device.Event] = []
   var outcomes: [Device.Outcome] = []
   var unreachable = 0
@@ -60,11 +62,11 @@ final class End {
   }
 
   /// Datagrams of one sender that arrive together.
-  func receive(_ datagrams: [[UInt8]], from source: Endpoint, at now: Instant) {
+  func receive(_ datagrams: [[UInt8]], from source: Endpoint, ecn: UInt8 = ECN.incapable, at now: Instant) {
     incoming.removeAll()
     for datagram in datagrams { #expect(datagram.withUnsafeBytes { incoming.append(copying: $0) }) }
     var messages: [[UInt8]] = []
-    inbound.open(&incoming, from: source, at: now) { messages.append(Array($0)) }
+    inbound.open(&incoming, from: source, ecn: ecn, at: now) { messages.append(Array($0)) }
     for index in 0..<incoming.count { delivered.append(Array(incoming[index])) }
     for message in messages {
       outcomes.append(message.withUnsafeBytes { device.receive($0, from: source, at: now) })
@@ -133,6 +135,7 @@ final class End {
 
   private func flush() {
     for run in outbound.runs {
+      sentMarks += [UInt8](repeating: run.ecn, count: run.count)
       for index in run.first..<(run.first + run.count) { sent.append((Array(outgoing[index]), run.endpoint)) }
     }
   }

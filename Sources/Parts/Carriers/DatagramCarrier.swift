@@ -120,7 +120,7 @@ public final class UDPCarrier: DatagramCarrier, DatagramSocketHandler {
     var index = 0
     while index < batch.count {
       if TunHandshake.isHandshake(UnsafeRawBufferPointer(batch[index]))
-        || TunnelECN.decapsulate(batch[index], outer: outer)
+        || ECN.decapsulate(batch[index], outer: outer)
       {
         index += 1
       } else {

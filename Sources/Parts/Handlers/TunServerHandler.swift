@@ -142,7 +142,7 @@ public final class TunServerHandler: TunPortOwner, DatagramSocketHandler {
         }
         admitted = source
       }
-      if arrival.ecn != ECN.incapable, !TunnelECN.decapsulate(batch[index], outer: arrival.ecn) {
+      if arrival.ecn != ECN.incapable, !ECN.decapsulate(batch[index], outer: arrival.ecn) {
         drop(.congestion, sender, source)
         batch.removeSlot(at: index)
         continue

@@ -233,11 +233,11 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       let tail = batch.slot(index + count - 1)
       let bytes = UnsafeRawBufferPointer(rebasing: storage[head.offset..<(tail.offset + tail.length)])
       var outcome = socket.send(
-        bytes, segment: head.length, to: run.endpoint, from: sightings[run.peer]?.local, ecn: 0)
+        bytes, segment: head.length, to: run.endpoint, from: sightings[run.peer]?.local, ecn: run.ecn)
       if case .failed = outcome, sightings[run.peer]?.local != nil {
         // The address that the peer sent to is gone.
         sightings[run.peer]?.local = nil
-        outcome = socket.send(bytes, segment: head.length, to: run.endpoint, from: nil, ecn: 0)
+        outcome = socket.send(bytes, segment: head.length, to: run.endpoint, from: nil, ecn: run.ecn)
       }
       switch outcome {
       case .sent: index += count
@@ -277,7 +277,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
     guard !isClosed else { return }
     let now = loop.now
-    inbound.open(&batch, from: arrival.remote, at: now) { message in
+    inbound.open(&batch, from: arrival.remote, ecn: arrival.ecn, at: now) { message in
       outcomes[device.receive(message, from: arrival.remote, at: now), default: 0] &+= 1
     }
     while let report = inbound.pollReport() {

@@ -40,6 +40,20 @@ public enum ECN {
     }
   }
 
+  /// Puts what the outer header of a tunnel says into the packet that came in it (RFC 6040, figure 4).
+  ///
+  /// - Returns: false when it is to be dropped: it went through congestion, and its sender would not understand a mark.
+  @inlinable
+  public static func decapsulate(_ packet: UnsafeMutableRawBufferPointer, outer: UInt8) -> Bool {
+    guard outer == congested || outer == scalable else { return true }
+    switch (bits(of: UnsafeRawBufferPointer(packet)), outer) {
+    case (incapable, congested): return false
+    case (capable, _), (scalable, congested): set(outer, in: packet)
+    default: break
+    }
+    return true
+  }
+
   private static func word(_ offset: Int, of packet: UnsafeMutableRawBufferPointer) -> UInt16 {
     UInt16(bigEndian: packet.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
   }
