@@ -191,7 +191,7 @@ extension Tunnels {
     func congestionMarks() throws {
       let net = try Net()
       defer { net.close() }
-      let ends = try Ends(net)
+      let ends = try WireGuardEnds(net)
       for host in ["client", "server"] {
         try net.must(host, "sysctl -qw net.ipv4.tcp_ecn=1")
         for family in ["ip", "ip6"] {
