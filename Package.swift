@@ -58,7 +58,7 @@ let package = Package(
     // plan
     floor("PartDescriptors", ["Values"]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
-    floor("Configuration", ["Values", "PartDescriptors", "CYAML"]),
+    floor("Configuration", ["Values", "CryptoPrimitives", "PartDescriptors", "CYAML"]),
     // machine
     .target(name: "CLinux"),
     .systemLibrary(name: "CGnuTLS", providers: [.apt(["libgnutls28-dev"])]),

@@ -27,7 +27,7 @@ public enum ConfigurationLoader {
     var mentionsServices = false
     for source in sources {
       let id = map.add(name: source.name, bytes: source.bytes)
-      let (root, diagnostics) = YAMLReader.read(id, in: &map, limits: limits)
+      let (root, diagnostics) = SourceReader.read(id, in: &map, limits: limits)
       diagnostics.forEach(report.add)
       if diagnostics.contains(where: { $0.code.isUnreadable && $0.severity == .error }) { readable = false }
       guard let root else { continue }
@@ -71,7 +71,7 @@ public enum ConfigurationLoader {
         ReferenceRules(configuration: configuration, report: report).apply()
       }
     }
-    let findings = report.findings
+    let findings = report.findings.withoutForeignNotes(in: configuration, map)
     return LoadResult(
       configuration: readable ? configuration : nil,
       diagnostics: pieces.reduce(findings) { $1.judged($0) }, sources: map, acceptances: acceptances)
@@ -87,6 +87,23 @@ public enum ConfigurationLoader {
     if name.hasSuffix(".json") { return true }
     if name.hasSuffix(".yaml") || name.hasSuffix(".yml") { return false }
     return source.bytes.first { $0 != 0x20 && $0 != 0x0A && $0 != 0x0D && $0 != 0x09 } == UInt8(ascii: "{")
+  }
+}
+
+extension [Diagnostic] {
+  /// What GOST would do is of no use to whoever sets up WireGuard, which GOST does not have.
+  fileprivate func withoutForeignNotes(in configuration: Configuration, _ sources: SourceMap) -> [Diagnostic] {
+    let services = configuration.services.filter(\.isWireGuard).map(\.span)
+    guard !services.isEmpty || sources.files.contains(where: \.isWireGuard) else { return self }
+    return map { diagnostic in
+      guard let place = diagnostic.primary?.span,
+        sources.file(place.file)?.isWireGuard == true
+          || services.contains(where: { $0.file == place.file && $0.start <= place.start && place.end <= $0.end })
+      else { return diagnostic }
+      var copy = diagnostic
+      copy.notes.removeAll { $0.hasPrefix("GOST") }
+      return copy
+    }
   }
 }
 

@@ -26,6 +26,7 @@ extension Configuration {
       add(service.handler.auth)
       for metadata in [service.metadata, service.handler.metadata, service.listener.metadata] { add(metadata) }
       for node in service.forwarder?.nodes ?? [] { add(node.metadata) }
+      for peer in service.peers { add(peer.settings) }
     }
     for hop in hops + chains.flatMap(hops(of:)) {
       add(hop.metadata)

@@ -42,6 +42,12 @@ extension PartCatalog {
       keys: tcpKeepaliveKeys + [handshakeTimeoutKey] + muxKeys, transport: "mtcp", overhead: Overhead(bytes: 8),
       abilities: [.proxyProtocol, .multiplexes]),
     PartDescriptor(
+      .dialer, ["wireguard"], .available, "TCP through a WireGuard interface of this file",
+      keys: tcpKeepaliveKeys + [
+        MetadataKey("service", .string, .available, "name of the service that has the interface")
+      ],
+      transport: "tcp", abilities: [.proxyProtocol]),
+    PartDescriptor(
       .dialer, ["direct", "virtual"], .available, "no node: the target is dialled from here", portMeaning: .none),
     later(["utls"], "TLS with the fingerprint of a browser", transport: "tls", encrypts: true),
     later(["h2"], "a stream for each HTTP/2 request, TLS", transport: "h2", encrypts: true),

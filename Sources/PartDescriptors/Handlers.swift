@@ -12,6 +12,13 @@ extension PartCatalog {
       ] + oldTunKeys,
       carries: .device, speaks: [.tun], authentication: .passphrase),
     PartDescriptor(
+      .handler, ["wireguard"], .available, "WireGuard with the peers of the service",
+      keys: [
+        MetadataKey("privateKey", .secret, .available, "this end's key, Base64 as `culvert genkey` prints it"),
+        MetadataKey("privateKeyFile", .string, .available, "a file that holds this end's key"),
+      ],
+      carries: .device, speaks: [.wireGuard]),
+    PartDescriptor(
       .handler, ["relay"], .available, "GOST's relay protocol",
       keys: [
         readTimeoutKey, MetadataKey("bind", .bool, .available, "serve BIND requests"),

@@ -19,6 +19,19 @@ extension PartCatalog {
       ] + oldTunKeys,
       carries: .device, transport: "tun", portMeaning: .port),
     PartDescriptor(
+      .listener, ["wireguard"], .available, "a WireGuard interface of this host, and its UDP socket",
+      keys: [
+        MetadataKey("name", .string, .available, "interface name; that of the service when it is absent"),
+        MetadataKey("net|address", .networks, .available, "addresses of the interface, IPv4 and IPv6"),
+        MetadataKey("mtu", .int(68...65535), .available, "MTU of the interface, bytes"),
+        MetadataKey("dns", .addresses, .available, "name servers of the interface, by `resolvectl`"),
+        MetadataKey("domains", .strings, .available, "domains to search in by these servers, by `resolvectl`"),
+        MetadataKey(
+          "table", .choice(["auto", "off"], later: []), .available,
+          "`auto` routes what the peers are allowed to send into the interface, `off` routes nothing"),
+      ],
+      carries: .device, transport: "wireguard"),
+    PartDescriptor(
       .listener, ["udp"], .available, "UDP, one session for each source address",
       keys: [
         MetadataKey("keepalive", .bool, .available, "keep a session after its first answer (Culvert always does)"),

@@ -154,4 +154,16 @@ extension PartCatalog {
     MetadataKey("maxFails", .int(positive), .available, "failures after which it is left out"),
     MetadataKey("failTimeout", .duration, .available, "how long it is left out"),
   ]
+
+  /// Keys of an item of a service's `peers`, named as in the files of `wg`.
+  public static let peerKeys: [MetadataKey] = [
+    MetadataKey("name", .string, .available, "its name in logs and in `culvert path`"),
+    MetadataKey("publicKey", .string, .available, "the peer's key, Base64 as `culvert pubkey` prints it"),
+    MetadataKey("presharedKey", .secret, .available, "a key that both ends share besides, Base64"),
+    MetadataKey("presharedKeyFile", .string, .available, "a file that holds the shared key"),
+    MetadataKey("allowedIPs", .networks, .available, "addresses and networks behind the peer: what it may send from"),
+    MetadataKey("endpoint", .string, .available, "where the peer is, such as `vpn.example:51820`; absent: it comes"),
+    MetadataKey(
+      "persistentKeepalive", .duration, .available, "silence after which an empty packet keeps the way open"),
+  ]
 }

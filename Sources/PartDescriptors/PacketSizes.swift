@@ -9,6 +9,9 @@ public enum PacketSizes {
   public static let defaultMTU = 1420
   /// Bytes of a UDP header.
   public static let udpHeader = 8
+  /// What WireGuard adds to a packet, bytes: its header and the tag. Contents are padded to 16 bytes besides, but never
+  /// beyond the interface's MTU.
+  public static let wireGuardHeader = 32
   /// What one end has of a datagram's length in a stream, bytes: relay's framing.
   public static let streamFrame = 2
 

@@ -104,7 +104,7 @@ public enum Carriage: Sendable {
 
 /// A protocol between a connector and a handler.
 public enum WireProtocol: String, Sendable, CaseIterable {
-  case relay, tunnel, router, tun, tap
+  case relay, tunnel, router, tun, tap, wireGuard
   case http, http2, http3, masque
   case socks4, socks5
   case shadowsocks, shadowsocksUDP
@@ -120,6 +120,7 @@ public enum WireProtocol: String, Sendable, CaseIterable {
     case .router: "router"
     case .tun: "TUN over UDP"
     case .tap: "TAP over UDP"
+    case .wireGuard: "WireGuard"
     case .http: "HTTP"
     case .http2: "HTTP/2"
     case .http3: "HTTP/3"

@@ -131,14 +131,16 @@ import Values
     let available = PartCatalog.parts(kind).filter { $0.availability == .available }.map(\.name)
     let expected: [PartKind: [String]] = [
       .listener: [
-        "tun", "udp", "tcp", "tls", "quic", "icmp", "icmp6", "ws", "wss", "mws", "mwss", "mtls", "mtcp", "rtcp", "rudp",
+        "tun", "wireguard", "udp", "tcp", "tls", "quic", "icmp", "icmp6", "ws", "wss", "mws", "mwss", "mtls", "mtcp",
+        "rtcp", "rudp",
       ],
       .handler: [
-        "tun", "relay", "auto", "http", "socks4", "socks5", "tcp", "udp", "forward", "rtcp", "rudp",
+        "tun", "wireguard", "relay", "auto", "http", "socks4", "socks5", "tcp", "udp", "forward", "rtcp", "rudp",
       ],
       .connector: ["relay", "forward", "tcp", "http", "socks4", "socks5", "direct"],
       .dialer: [
-        "udp", "tcp", "tls", "quic", "icmp", "icmp6", "ws", "wss", "mws", "mwss", "mtls", "mtcp", "direct",
+        "udp", "tcp", "tls", "quic", "icmp", "icmp6", "ws", "wss", "mws", "mwss", "mtls", "mtcp", "wireguard",
+        "direct",
       ],
     ]
     #expect(available == expected[kind])

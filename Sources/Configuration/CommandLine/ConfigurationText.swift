@@ -15,7 +15,7 @@ public enum ConfigurationText {
     var merged: [YAMLEntry] = []
     for source in sources {
       let id = map.add(name: source.name, bytes: source.bytes)
-      let (root, diagnostics) = YAMLReader.read(id, in: &map)
+      let (root, diagnostics) = SourceReader.read(id, in: &map)
       diagnostics.forEach(report.add)
       merge(root?.mapping ?? [], into: &merged)
     }

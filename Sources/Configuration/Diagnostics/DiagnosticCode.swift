@@ -142,6 +142,16 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case fileNotReadable = "CV1015"
   case packetsTooLarge = "CV1016"
 
+  // WireGuard.
+  case wireGuardKey = "CV1101"
+  case ownPublicKey = "CV1102"
+  case duplicatePeer = "CV1103"
+  case sharedAllowedIP = "CV1104"
+  case unreachablePeer = "CV1105"
+  case peerWithoutAllowedIPs = "CV1106"
+  case endpointInsideTunnel = "CV1107"
+  case dialerWithoutPeer = "CV1108"
+
   /// Whether a warning of this code says that somebody could get in, listen or pretend: an error under `--strict`.
   public var isSecurity: Bool {
     switch self {

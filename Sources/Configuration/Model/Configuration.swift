@@ -59,6 +59,8 @@ public struct ServiceConfiguration: Sendable {
   public var handler: HandlerConfiguration
   public var listener: ListenerConfiguration
   public var forwarder: ForwarderConfiguration?
+  /// Whom a WireGuard interface talks to.
+  public var peers: [PeerConfiguration] = []
   /// Keys of `PartCatalog.service`: `interface so_mark preUp postUp preDown postDown dialTimeout`.
   public var metadata: Metadata
   public var span: SourceSpan
@@ -106,6 +108,26 @@ public struct ListenerConfiguration: Sendable {
   public var tls: TLSConfiguration?
   public var metadata: Metadata
   public var span: SourceSpan
+}
+
+/// A peer of a WireGuard interface.
+public struct PeerConfiguration: Sendable {
+  /// Keys of `PartCatalog.peerKeys`.
+  public var settings: Metadata
+  public var span: SourceSpan
+
+  /// For logs and `culvert path`: its name, else the beginning of its key as `wg` users say it.
+  public var title: String { settings.string("name") ?? String((settings.string("publicKey") ?? "").prefix(8)) + "…" }
+
+  public var allowedIPs: [Located<IPPrefix>] {
+    guard let entry = settings.entry("allowedIPs"), case .prefixes(let prefixes) = entry.value else { return [] }
+    return prefixes.enumerated().map { Located($1, at: entry.itemSpan($0)) }
+  }
+
+  /// As written; `nil` where the peer comes to us.
+  public var endpoint: Located<String>? {
+    settings.entry("endpoint").flatMap { entry in settings.string("endpoint").map { Located($0, at: entry.valueSpan) } }
+  }
 }
 
 /// Where a client end sends: the TUN server, or the fixed target of a relay.

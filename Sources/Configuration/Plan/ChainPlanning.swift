@@ -19,8 +19,10 @@ struct ChainPlanning {
           name: chain.name.value, hops: hops(chain), targets: [], remotePort: "\(network) \(service.addr.value)",
           packets: nil))
     }
-    let isServer = service.isTunServer
-    guard !isServer else { return list }
+    // Peers without an endpoint come to us.
+    guard !service.isTunServer, !service.isWireGuard || service.peers.contains(where: { $0.endpoint != nil }) else {
+      return list
+    }
     let chain = configuration.chain(of: service)
     list.append(
       Plan.Chain(
@@ -30,6 +32,7 @@ struct ChainPlanning {
   }
 
   private var targets: [String] {
+    if service.isWireGuard { return service.peers.compactMap { $0.endpoint?.value } }
     if let nodes = service.forwarder?.nodes, !nodes.isEmpty { return nodes.map(\.addr.value) }
     return [configuration.nodeDecides(of: service) ? "where the last node leads" : "what clients ask for"]
   }
@@ -60,7 +63,7 @@ struct ChainPlanning {
 
   /// Whether packets cross in frames of their own, so that the connector adds nothing to them.
   private var hasFrames: Bool {
-    guard service.isTun, let chain = configuration.chain(of: service) else { return false }
+    guard service.hasInterface, let chain = configuration.chain(of: service) else { return false }
     let nodes = configuration.hops(of: chain).compactMap { hop in hop.nodes.first { !$0.isDirect } }
     return nodes.count == 1 && nodes.first?.dialer.descriptor?.overhead.packets != nil
   }
@@ -102,6 +105,15 @@ struct ChainPlanning {
   // MARK: Packets
 
   private func packets(_ chain: ChainConfiguration?) -> Plan.Packets {
+    var packets = carried(chain)
+    if service.isWireGuard {
+      packets.layers.append(("WireGuard", PacketSizes.wireGuardHeader))
+      packets.largest = packets.largest.map { $0 - PacketSizes.wireGuardHeader }
+    }
+    return packets
+  }
+
+  private func carried(_ chain: ChainConfiguration?) -> Plan.Packets {
     let nodes = (chain.map(configuration.hops(of:)) ?? []).compactMap { hop in hop.nodes.first { !$0.isDirect } }
     let way = outer
     let family = way.family
@@ -116,7 +128,7 @@ struct ChainPlanning {
         way, family, and: (first.connector.type.value, first.connector.descriptor?.overhead.bytes ?? 0))
     }
     let framing = last.connector.descriptor?.overhead.bytes ?? 0
-    if nodes.count == 1, let carrier = first.dialer.descriptor?.overhead.packets, service.isTun {
+    if nodes.count == 1, let carrier = first.dialer.descriptor?.overhead.packets, service.hasInterface {
       var layers = [(name: "\(family)", bytes: PacketSizes.ipHeader(family))]
       layers +=
         carrier == .echo
@@ -178,7 +190,9 @@ struct ChainPlanning {
       guard chain.name.value == configuration.chain(of: service)?.name.value, !before.isEmpty,
         !before.allSatisfy({ $0.connector.descriptor?.speaks == [.raw] })
       else { continue }
-      let targets = (service.forwarder?.nodes ?? []).compactMap(\.address).filter { $0.port != 0 }
+      let targets =
+        (service.forwarder?.nodes ?? []).compactMap(\.address).filter { $0.port != 0 }
+        + service.peers.compactMap { $0.endpoint.flatMap { HostPort($0.value) } }
       list += targets.map { ($0.host, resolver(before)) }
     }
     return list

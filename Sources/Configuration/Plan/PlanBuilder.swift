@@ -34,9 +34,11 @@ public struct PlanBuilder {
     let summary =
       service.isTun
       ? "TUN \(service.isTunClient ? "client" : "server")"
-      : isRemote ? "\(handler) behind a port of another host" : "\(handler) over \(listener)"
+      : service.isWireGuard
+        ? "WireGuard, \(service.peers.count) \(service.peers.count == 1 ? "peer" : "peers")"
+        : isRemote ? "\(handler) behind a port of another host" : "\(handler) over \(listener)"
     return Plan.Service(
-      name: service.name.value, summary: summary, interface: service.isTun ? interface(service) : nil,
+      name: service.name.value, summary: summary, interface: service.hasInterface ? interface(service) : nil,
       certificate: certificate(service), ways: ChainPlanning(builder: self, service: service).ways,
       hooks: hooks(service))
   }
@@ -61,14 +63,13 @@ public struct PlanBuilder {
   private func interface(_ service: ServiceConfiguration) -> Plan.Interface {
     let metadata = service.listener.metadata
     let mtu = service.tunMTU
-    let name = metadata.string("name").flatMap { $0.isEmpty ? nil : $0 }
     return Plan.Interface(
-      name: name, addresses: service.nets.map(\.value), mtu: mtu.bytes, isMTUWritten: mtu.isWritten,
+      name: service.interfaceName, addresses: service.nets.map(\.value), mtu: mtu.bytes, isMTUWritten: mtu.isWritten,
       routes: service.tunRoutes.map {
         Plan.Route(destination: $0.destination, gateway: $0.gateway, set: set($0.destination))
       },
       exceptions: exceptions(service), nameServers: metadata.addresses("dns"),
-      forwards: service.isTunServer ? network.forwarding : nil)
+      forwards: service.isTunServer || service.isWireGuard ? network.forwarding : nil)
   }
 
   /// Where a route to the same prefix stands, with the metric that ours would have, the two halves go beside it.
@@ -83,7 +84,7 @@ public struct PlanBuilder {
 
   /// Each address of a first node that a route of the tunnel covers gets a route of its own, by the present way.
   private func exceptions(_ service: ServiceConfiguration) -> [Plan.Exception] {
-    guard service.isTunClient, service.interface == nil, service.mark == nil else { return [] }
+    guard service.isTunClient || service.isWireGuard, service.interface == nil, service.mark == nil else { return [] }
     let routes = service.tunRoutes.map(\.destination)
     var found: [Plan.Exception] = []
     for socket in configuration.dialSockets(service) {
@@ -172,7 +173,7 @@ public struct PlanBuilder {
       return socket.address.port == 0 ? "a random identifier" : "identifier \(socket.address.port)"
     }
     let isShared = configuration.services.first { $0.name.value == service.name.value }.map {
-      $0.isTun || configuration.listenerChain(of: $0) != nil
+      $0.hasInterface || configuration.listenerChain(of: $0) != nil
     }
     return isShared == true || socket.transport == .udp && socket.node != nil ? "" : "one for each connection"
   }
@@ -218,7 +219,9 @@ public struct PlanBuilder {
       }
     }
     for service in configuration.services {
-      if service.isTun { need(.administerNetwork, "the interface of \(service.name.value), its addresses and routes") }
+      if service.hasInterface {
+        need(.administerNetwork, "the interface of \(service.name.value), its addresses and routes")
+      }
       let dialled = configuration.dialSockets(service)
       if dialled.contains(where: { ($0.leaving.mark?.value ?? 0) != 0 }) { need(.administerNetwork, "so_mark") }
       if dialled.contains(where: \.transport.isRaw) { need(.rawSockets, "raw ICMP sockets of \(service.name.value)") }
@@ -236,7 +239,7 @@ public struct PlanBuilder {
 
   private func files() -> [Plan.File] {
     var list: [Plan.File] = []
-    if configuration.services.contains(where: \.isTun) {
+    if configuration.services.contains(where: \.hasInterface) {
       list.append(Plan.File(path: "/dev/net/tun", use: .opened, purpose: "TUN interfaces", failure: nil))
     }
     let keys = Set(configuration.keyFiles.map(\.value))

@@ -85,7 +85,7 @@ extension Configuration {
     // Without a chain to listen at the end of, these listen here.
     case "rtcp" where listenerChain(of: service) == nil: transport = .tcp
     case "rudp" where listenerChain(of: service) == nil: transport = .udp
-    case "udp", "quic": transport = .udp
+    case "udp", "quic", "wireguard": transport = .udp
     case "tun" where service.isTunServer: transport = .udp
     case "icmp": transport = .icmp
     case "icmp6": transport = .icmp6
@@ -116,7 +116,18 @@ extension Configuration {
       }
     }
     let leaving = leaving(service, by: chain(of: service))
-    guard goesStraight(service), let forwarder = service.forwarder else { return list }
+    guard goesStraight(service) else { return list }
+    if service.isWireGuard {
+      for peer in service.peers {
+        guard let endpoint = peer.endpoint, let address = HostPort(endpoint.value) else { continue }
+        list.append(
+          DialSocket(
+            service: service.name.value, node: nil, transport: .udp, address: address, family: nil, leaving: leaving,
+            span: endpoint.span, hasAlternative: service.peers.count > 1))
+      }
+      return list
+    }
+    guard let forwarder = service.forwarder else { return list }
     for node in forwarder.nodes {
       guard let address = node.address else { continue }
       let isDatagram = service.carriesDatagrams
@@ -152,11 +163,20 @@ extension SocketTransport {
 extension ServiceConfiguration {
   /// Whether what its clients send are packets or datagrams.
   var carriesDatagrams: Bool {
-    isTun || listener.descriptor?.name == "udp" || listener.descriptor?.name == "rudp"
+    hasInterface || listener.descriptor?.name == "udp" || listener.descriptor?.name == "rudp"
   }
 
-  /// The routes of a TUN service: `route` by `gw`, and `routes` each by its own gateway or `gw`.
+  /// What the interface is named: as the file says, else a WireGuard interface as its service where that can be;
+  /// `nil`: the kernel chooses.
+  public var interfaceName: String? {
+    if let name = listener.metadata.string("name"), !name.isEmpty { return name }
+    return isWireGuard && InterfaceName.isLegal(name.value) ? name.value : nil
+  }
+
+  /// The routes of a TUN service: `route` by `gw`, and `routes` each by its own gateway or `gw`. Of a WireGuard service:
+  /// what its peers may send from, but for what the interface's own addresses lead there anyway.
   public var tunRoutes: [(destination: IPPrefix, gateway: IPAddress?, span: SourceSpan)] {
+    if isWireGuard { return listener.metadata.string("table") == "off" ? [] : peerRoutes }
     let metadata = listener.metadata
     let common = metadata.address("gw")
     func via(_ prefix: IPPrefix, _ own: IPAddress?) -> IPAddress? {
@@ -180,7 +200,19 @@ extension ServiceConfiguration {
     return routes
   }
 
-  /// The MTU of a TUN service's interface, bytes, and whether the file says so.
+  private var peerRoutes: [(destination: IPPrefix, gateway: IPAddress?, span: SourceSpan)] {
+    var routes: [(destination: IPPrefix, gateway: IPAddress?, span: SourceSpan)] = []
+    var seen = Set(nets.map(\.value.network))
+    let networks = nets.map(\.value)
+    for allowed in peers.flatMap(\.allowedIPs) {
+      let destination = allowed.value.network
+      let isInside = networks.contains { $0.length <= destination.length && $0.contains(destination.address) }
+      if !isInside, seen.insert(destination).inserted { routes.append((destination, nil, allowed.span)) }
+    }
+    return routes
+  }
+
+  /// The MTU of a service's interface, bytes, and whether the file says so.
   public var tunMTU: (bytes: Int, isWritten: Bool) {
     listener.metadata.int("mtu").map { ($0, true) } ?? (PacketSizes.defaultMTU, false)
   }

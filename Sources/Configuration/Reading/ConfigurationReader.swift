@@ -40,7 +40,8 @@ struct ConfigurationReader {
         [
           Neighbour("metadata", PartCatalog.serviceKeys), Neighbour("handler", Grammar.handler),
           Neighbour("listener", Grammar.listener), Neighbour("handler.metadata", handlerKeys),
-          Neighbour("listener.metadata", listenerKeys), Neighbour("forwarder", Grammar.forwarder), .top,
+          Neighbour("listener.metadata", listenerKeys), Neighbour("forwarder", Grammar.forwarder),
+          Neighbour("peers[]", PartCatalog.peerKeys), .top,
         ])
     else { return nil }
     let isKnown = handlerType.isAvailable && listenerType.isAvailable
@@ -75,7 +76,7 @@ struct ConfigurationReader {
       name: object.text("name") ?? Located("", at: startOf(node)),
       addr: object.text("addr") ?? Located("", at: startOf(node)),
       handler: handler, listener: listener, forwarder: forwarder(object.value("forwarder")),
-      metadata: metadata, span: node.span,
+      peers: object.list("peers").map { peer($0, handlerKeys, listenerKeys) }, metadata: metadata, span: node.span,
       interface: located(metadata, "interface") ?? old.interface, mark: mark(metadata) ?? old.mark)
   }
 
@@ -105,6 +106,18 @@ struct ConfigurationReader {
       metadata: partMetadata(
         object, type, Array(neighbours.dropFirst()), siblings: [sibling, Sibling(ofService: service)]),
       span: node?.span ?? startOf(service))
+  }
+
+  private func peer(
+    _ node: YAMLNode, _ handlerKeys: [MetadataKey], _ listenerKeys: [MetadataKey]
+  ) -> PeerConfiguration {
+    PeerConfiguration(
+      settings: metadata(
+        node, PartCatalog.peerKeys, in: "a peer",
+        [
+          Neighbour("handler.metadata", handlerKeys), Neighbour("listener.metadata", listenerKeys),
+          Neighbour("service", Grammar.service),
+        ]), span: node.span)
   }
 
   private func forwarder(_ node: YAMLNode?) -> ForwarderConfiguration? {

@@ -64,7 +64,7 @@ enum Grammar {
       """)
 
   static let service = Shape(
-    "a service", "name addr handler listener forwarder metadata interface sockopts",
+    "a service", "name addr handler listener forwarder peers metadata interface sockopts",
     notYet: """
       admission admissions bypass bypasses resolver hosts limiter climiter rlimiter quota quotas observer logger \
       loggers recorders rewriter cache
@@ -168,8 +168,8 @@ enum Grammar {
   /// Types of the other half of a service that go with a half of the same name only.
   static func inseparable(_ kind: PartKind) -> [String] {
     switch kind {
-    case .handler: ["tun", "tap", "tungo"]
-    case .listener: ["tun", "tap", "tungo", "rtcp", "rudp", "runix"]
+    case .handler: ["tun", "tap", "tungo", "wireguard"]
+    case .listener: ["tun", "tap", "tungo", "wireguard", "rtcp", "rudp", "runix"]
     case .connector, .dialer: []
     }
   }

@@ -20,7 +20,7 @@ struct AddressRules {
   private func listening(_ service: ServiceConfiguration) {
     guard let listener = service.listener.descriptor, listener.isAvailable else { return }
     let addr = service.addr
-    let isServer = service.isTun ? service.isTunServer : true
+    let isServer = service.isTun ? service.isTunServer : !service.isWireGuard
     guard !addr.value.isEmpty else {
       if isServer, listener.portMeaning == .port, service.handler.descriptor?.isAvailable == true {
         noPort(service, listener, at: service.name.span)
@@ -166,7 +166,7 @@ struct AddressRules {
       let kind: String
       switch listener.name {
       case "tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "mtcp": kind = "TCP"
-      case "udp", "quic": kind = "UDP"
+      case "udp", "quic", "wireguard": kind = "UDP"
       case "tun" where service.isTunServer: kind = "UDP"
       case "icmp", "icmp6": kind = listener.name
       case "rtcp", "rudp":

@@ -72,20 +72,22 @@ struct PartRules {
     else { return }
     let handlerType = service.handler.type
     let listenerType = service.listener.type
-    if handler.carries == .device, listener.carries != .device {
+    if handler.carries == .device, listener.name != handler.name {
       report.add(
         Diagnostic(
-          .handlerListenerMismatch, "the handler `tun` needs the listener `tun`, not `\(listenerType.value)`",
+          .handlerListenerMismatch,
+          "the handler `\(handler.name)` needs the listener `\(handler.name)`, not `\(listenerType.value)`",
           at: .init(listenerType.span, "this gives \(listener.summary)"),
           and: [.init(handlerType.span, "this takes the packets of an interface")],
-          fix: typeFix(listenerType, "tun", is: service.listener.span)))
+          fix: typeFix(listenerType, handler.name, is: service.listener.span)))
     } else if listener.carries == .device, handler.carries != .device {
       report.add(
         Diagnostic(
-          .handlerListenerMismatch, "the listener `tun` needs the handler `tun`, not `\(handlerType.value)`",
+          .handlerListenerMismatch,
+          "the listener `\(listener.name)` needs the handler `\(listener.name)`, not `\(handlerType.value)`",
           at: .init(handlerType.span, "this takes \(handler.summary)"),
           and: [.init(listenerType.span, "this gives the packets of an interface")],
-          fix: typeFix(handlerType, "tun", is: service.handler.span)))
+          fix: typeFix(handlerType, listener.name, is: service.handler.span)))
     } else if ["rtcp", "rudp"].contains(handler.name), !listener.abilities.contains(.remote) {
       report.add(
         Diagnostic(

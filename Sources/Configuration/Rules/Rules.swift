@@ -15,6 +15,7 @@ enum Rules {
     AddressRules(configuration: configuration, report: report).apply()
     TunRules(configuration: configuration, report: report).apply()
     TunnelPathRules(configuration: configuration, report: report).apply()
+    WireGuardRules(configuration: configuration, report: report).apply()
     SecurityRules(configuration: configuration, report: report).apply()
     PostureRules(configuration: configuration, report: report).apply()
   }
@@ -66,14 +67,20 @@ extension ServiceConfiguration {
   /// A `tun` handler on a `tun` listener.
   var isTun: Bool { handler.type.value == "tun" && listener.type.value == "tun" }
 
+  /// A `wireguard` handler on a `wireguard` listener.
+  public var isWireGuard: Bool { handler.type.value == "wireguard" && listener.type.value == "wireguard" }
+
+  /// Whether it makes an interface on this host.
+  public var hasInterface: Bool { isTun || isWireGuard }
+
   /// A TUN service that sends to a server.
   var isTunClient: Bool { isTun && !(forwarder?.nodes.isEmpty ?? true) }
 
   var isTunServer: Bool { isTun && forwarder.map { $0.nodes.isEmpty && !$0.refersToHop } ?? true }
 
-  /// The addresses of a TUN service with their places.
+  /// The addresses of a service's interface with their places.
   var nets: [Located<IPPrefix>] {
-    guard isTun, let entry = listener.metadata.entry("net"), case .prefixes(let prefixes) = entry.value else {
+    guard hasInterface, let entry = listener.metadata.entry("net"), case .prefixes(let prefixes) = entry.value else {
       return []
     }
     return zip(prefixes, entry.itemSpans).map { Located($0, at: $1) }

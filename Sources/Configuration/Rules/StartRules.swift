@@ -14,7 +14,7 @@ struct StartRules {
   func apply() {
     for socket in configuration.listenSockets { listening(socket) }
     for service in configuration.services {
-      if service.isTun { tun(service) }
+      if service.hasInterface { tun(service) }
       for socket in configuration.dialSockets(service) { dialled(socket) }
     }
     descriptors()
@@ -175,14 +175,13 @@ struct StartRules {
   }
 
   private func name(_ service: ServiceConfiguration) {
-    guard let entry = service.listener.metadata.entry("name"), case .string(let name) = entry.value,
-      let present = network.interface(name)
-    else { return }
+    guard let name = service.interfaceName, let present = network.interface(name) else { return }
+    let written = service.listener.metadata.entry("name")?.valueSpan
     let addresses = present.addresses.filter { !$0.address.isLinkLocal }.map(\.description)
     report.add(
       Diagnostic(
         .interfaceExists, "there is an interface `\(printable(name))` on this host already",
-        at: .init(entry.valueSpan, "cannot be made once more"),
+        at: .init(written ?? service.name.span, "cannot be made once more"),
         notes: addresses.isEmpty ? [] : ["it has \(addresses.prefix(3).joined(separator: ", "))"],
         help: ["end the program that made it, or write another name"]))
   }
@@ -223,7 +222,7 @@ struct StartRules {
   }
 
   private func isOwn(_ name: String) -> Bool {
-    configuration.services.contains { $0.isTun && $0.listener.metadata.string("name") == name }
+    configuration.services.contains { $0.hasInterface && $0.interfaceName == name }
   }
 
   private var interfacesHere: [String] {
@@ -255,7 +254,7 @@ struct StartRules {
   /// Sockets that are open from the start on; what clients need comes on top.
   private func descriptors() {
     let sockets = configuration.listenSockets
-    let needed = Self.ownDescriptors + sockets.count + 4 * configuration.services.count { $0.isTun }
+    let needed = Self.ownDescriptors + sockets.count + 4 * configuration.services.count(where: \.hasInterface)
     guard needed > network.descriptorLimit, let last = sockets.last else { return }
     report.add(
       Diagnostic(

@@ -7,18 +7,20 @@ struct TunRules {
   let report: Report
 
   func apply() {
-    let tuns = configuration.services.filter(\.isTun)
-    for service in tuns {
+    let interfaces = configuration.services.filter(\.hasInterface)
+    for service in interfaces {
       addresses(service)
       mtu(service)
-      routes(service)
       interfaceName(service)
+    }
+    for service in interfaces where service.isTun {
+      routes(service)
       side(service)
       passphrase(service)
       target(service)
     }
-    overlaps(tuns)
-    interfaceNames(tuns)
+    overlaps(interfaces)
+    interfaceNames(interfaces)
   }
 
   // MARK: Addresses
@@ -283,38 +285,40 @@ struct TunRules {
 
   private func interfaceName(_ service: ServiceConfiguration) {
     guard let entry = service.listener.metadata.entry("name"), case .string(let name) = entry.value else { return }
-    let problem: String?
-    if name.utf8.count > 15 {
-      problem = "\(name.utf8.count) bytes; Linux takes at most 15"
-    } else if name == "." || name == ".."
-      || name.unicodeScalars.contains(where: { "/: \t".unicodeScalars.contains($0) })
-    {
-      problem = "`/`, `:` and spaces cannot stand in it"
-    } else {
-      problem = nil
-    }
-    guard let problem else { return }
+    guard let problem = InterfaceName.problem(name) else { return }
     report.add(
       Diagnostic(
         .interfaceName, "`\(printable(name))` cannot be the name of an interface", at: .init(entry.valueSpan, problem)))
   }
 
-  private func interfaceNames(_ tuns: [ServiceConfiguration]) {
+  private func interfaceNames(_ services: [ServiceConfiguration]) {
     var first: [String: SourceSpan] = [:]
-    for service in tuns {
-      guard let entry = service.listener.metadata.entry("name"), case .string(let name) = entry.value,
-        !name.contains("%"),
-        !name.isEmpty
-      else { continue }
+    for service in services {
+      guard let name = service.interfaceName, !name.contains("%") else { continue }
+      let span = service.listener.metadata.entry("name")?.valueSpan ?? service.name.span
       if let previous = first[name] {
         report.add(
           Diagnostic(
-            .duplicateName, "two interfaces are named `\(printable(name))`", at: .init(entry.valueSpan, "again here"),
+            .duplicateName, "two interfaces are named `\(printable(name))`", at: .init(span, "again here"),
             and: [.init(previous, "first here")], help: ["give one of them another name"]))
       } else {
-        first[name] = entry.valueSpan
+        first[name] = span
       }
     }
+  }
+}
+
+/// What Linux takes as the name of an interface.
+enum InterfaceName {
+  static func isLegal(_ name: String) -> Bool { !name.isEmpty && problem(name) == nil }
+
+  /// In words, where it does not.
+  static func problem(_ name: String) -> String? {
+    if name.utf8.count > 15 { return "\(name.utf8.count) bytes; Linux takes at most 15" }
+    if name == "." || name == ".." || name.unicodeScalars.contains(where: { "/: \t".unicodeScalars.contains($0) }) {
+      return "`/`, `:` and spaces cannot stand in it"
+    }
+    return nil
   }
 }
 

@@ -20,7 +20,7 @@ struct WayRules {
         mark(socket, of: service)
         size(socket, of: service)
       }
-      guard service.isTun else { continue }
+      guard service.hasInterface else { continue }
       taken(service)
       forwarding(service)
     }
@@ -51,7 +51,7 @@ struct WayRules {
   /// Whether an address lies behind a tunnel of this file, which is not up yet.
   private func isInside(_ address: IPAddress) -> Bool {
     configuration.services.contains { service in
-      service.isTun
+      service.hasInterface
         && (service.nets.contains { $0.value.contains(address) }
           || service.tunRoutes.contains { $0.destination.length > 0 && $0.destination.contains(address) })
     }
@@ -96,13 +96,13 @@ struct WayRules {
   /// Whether nodes inside the routes of a TUN service get routes of their own: not where the service itself chooses an
   /// interface or a mark.
   private func keepsOutside(_ service: ServiceConfiguration) -> Bool? {
-    service.isTun ? service.interface == nil && service.mark == nil : nil
+    service.hasInterface ? service.interface == nil && service.mark == nil : nil
   }
 
   /// The TUN interface of this file whose routes cover an address.
   private func swallowing(_ address: IPAddress) -> String? {
-    configuration.services.first { $0.isTun && $0.tunRoutes.contains { $0.destination.contains(address) } }
-      .map { $0.listener.metadata.string("name") ?? "the tunnel of \($0.name.value)" }
+    configuration.services.first { $0.hasInterface && $0.tunRoutes.contains { $0.destination.contains(address) } }
+      .map { $0.interfaceName ?? "the tunnel of \($0.name.value)" }
   }
 
   // MARK: Marks
@@ -137,7 +137,7 @@ struct WayRules {
   // MARK: Routes and networks
 
   private func taken(_ service: ServiceConfiguration) {
-    let name = service.listener.metadata.string("name")
+    let name = service.interfaceName
     let others = network.routes.filter { $0.interface != name && !$0.isException }
     for net in service.nets where net.value.length < net.value.address.bitWidth {
       let wanted = net.value.network
@@ -177,7 +177,7 @@ struct WayRules {
 
   /// Packets between a TUN server's clients and other hosts pass through this host's own forwarding.
   private func forwarding(_ service: ServiceConfiguration) {
-    guard service.isTunServer, !mentions(service, ["forward"]) else { return }
+    guard service.isTunServer || service.isWireGuard, !mentions(service, ["forward"]) else { return }
     for family in AddressFamily.allCases where !network.forwarding.contains(family) {
       guard let route = service.tunRoutes.first(where: { $0.destination.family == family }) else { continue }
       let key = family == .ipv4 ? "net.ipv4.ip_forward" : "net.ipv6.conf.all.forwarding"
@@ -194,13 +194,14 @@ struct WayRules {
 
   /// Plain UDP carries one packet in a datagram: what the link does not take whole leaves in fragments.
   private func size(_ socket: DialSocket, of service: ServiceConfiguration) {
-    guard service.isTunClient, socket.node == nil else { return }
+    guard service.isTunClient || service.isWireGuard, socket.node == nil else { return }
+    let own = service.isWireGuard ? PacketSizes.wireGuardHeader : 0
     let mtu = service.tunMTU
     for address in addresses(socket) {
       guard let name = network.ways[WayQuestion(address, socket.leaving)]?.interface,
         let link = network.interface(name), !link.isLoopback
       else { continue }
-      let fits = link.mtu - PacketSizes.ipHeader(address.family) - PacketSizes.udpHeader
+      let fits = link.mtu - PacketSizes.ipHeader(address.family) - PacketSizes.udpHeader - own
       // What not even an Ethernet takes is a mistake of the file, and has a code of its own.
       guard fits < mtu.bytes, fits >= 68, mtu.bytes <= fits + 1500 - link.mtu else {
         continue
@@ -215,9 +216,9 @@ struct WayRules {
             mtu.isWritten ? "larger than \(fits)" : "an MTU of \(mtu.bytes) is the default"),
           and: [.init(socket.span, "reached by `\(printable(name))`, whose MTU is \(link.mtu)")],
           notes: [
-            "\(PacketSizes.ipHeader(address.family) + PacketSizes.udpHeader) bytes are for \(address.family) and UDP; larger ones leave in fragments, which many networks drop"
+            "\(PacketSizes.ipHeader(address.family) + PacketSizes.udpHeader + own) bytes are for \(address.family)\(own == 0 ? " and" : ",") UDP\(own == 0 ? "" : " and WireGuard"); larger ones leave in fragments, which many networks drop"
           ],
-          help: ["write `mtu: \(fits)` here and at the server"]))
+          help: ["write `mtu: \(fits)` here and at the \(service.isWireGuard ? "peer" : "server")"]))
       return
     }
   }

@@ -66,6 +66,7 @@ extension Block {
         Key("handler", .object("handler"), "what is spoken"),
         Key("listener", .object("listener"), "how bytes arrive"),
         Key("forwarder", .object("forwarder"), "fixed targets: of a forward, or the server of a TUN client"),
+        Key("peers", .list("peer"), "whom a WireGuard interface talks to"),
         Key("metadata", .metadata("service-metadata"), "further settings of the service"),
         Key("interface", .text, "interface or local address for outgoing sockets; `metadata.interface` wins"),
         Key("sockopts", .object("sockopts"), "options of outgoing sockets"),
@@ -218,7 +219,7 @@ extension Block {
   /// same keys to.
   static let metadata: [(name: String, keys: [MetadataKey], sides: [PartKind])] = [
     ("service-metadata", PartCatalog.serviceKeys, [.handler, .listener]),
-    ("target-metadata", PartCatalog.targetKeys, []), ("chain-metadata", PartCatalog.chainKeys, []),
+    ("peer", PartCatalog.peerKeys, []), ("target-metadata", PartCatalog.targetKeys, []), ("chain-metadata", PartCatalog.chainKeys, []),
     ("hop-metadata", PartCatalog.hopKeys, []), ("node-metadata", PartCatalog.nodeKeys, [.connector, .dialer]),
   ]
 }

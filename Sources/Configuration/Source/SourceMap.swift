@@ -60,6 +60,10 @@ public struct SourceMap: Sendable {
       aliases.lazy.filter { $0.value.start <= span.start && span.end <= $0.value.end }.map(\.alias).prefix(4))
   }
 
+  mutating func markWireGuard(_ id: FileID) {
+    if files.indices.contains(id.number) { files[id.number].isWireGuard = true }
+  }
+
   /// Marks a span whose text must not be printed.
   mutating func conceal(_ span: SourceSpan) {
     guard files.indices.contains(span.file.number) else { return }
@@ -126,6 +130,8 @@ public struct SourceFile: Sendable {
   let lineStarts: [Int]
   /// Whether it is an argument of the command line, which is no YAML.
   var isArgument = false
+  /// Whether it has the form of `wg`'s files, which is no YAML.
+  fileprivate(set) var isWireGuard = false
   /// Aliases with the values that they stand for.
   fileprivate(set) var aliases: [(alias: SourceSpan, value: SourceSpan)] = []
   /// Byte ranges of secrets, printed as asterisks.

@@ -44,7 +44,7 @@ public enum YAMLReader {
     }
   }
 
-  private static func fault(in file: SourceFile, limits: Limits) -> Diagnostic? {
+  static func fault(in file: SourceFile, limits: Limits) -> Diagnostic? {
     if file.bytes.count > limits.bytes {
       return Diagnostic(
         .fileTooLarge, "`\(file.name)` has \(file.bytes.count) bytes; at most \(limits.bytes) are read")
@@ -448,5 +448,6 @@ private struct CharacterOffsets {
 
 /// Keys whose values are never printed.
 let secretKeys: Set<String> = [
+  "privatekey", "presharedkey",
   "password", "passphrase", "tun.token", "token", "key", "cipherkey", "secret", "tun.passphrase", "kcp.key",
 ]
