@@ -242,7 +242,9 @@ extension Configuration {
   public var wantedPorts: Set<UInt16> { Set(listenSockets.map(\.port).filter { $0 != 0 }) }
 
   /// The files of private keys. The caller looks at them for `HostFacts.permissions`.
-  public var keyFiles: [Located<String>] { tlsBlocks.compactMap(\.keyFile).filter { !$0.value.isEmpty } }
+  public var keyFiles: [Located<String>] {
+    tlsBlocks.compactMap(\.keyFile).filter { !$0.value.isEmpty } + services.flatMap(\.wireGuardKeyFiles)
+  }
 
   /// Every file that is read at the start. The caller tries them for `HostFacts.unreadable`.
   public var readFiles: [Located<String>] {
@@ -254,6 +256,7 @@ extension Configuration {
       if let file = block.caFile { files.append(file) }
     }
     for service in services {
+      files += service.wireGuardKeyFiles
       if service.listener.descriptor?.encrypts == true {
         take(service.listener.tls)
         if service.listener.tls?.certFile == nil { take(tls) }

@@ -74,6 +74,7 @@ public final class Daemon {
     let running: any RunningService =
       switch snapshot.kind {
       case .tun: try TunService(service, of: whole, context: context)
+      case .wireGuard: try WireGuardService(service, of: whole, context: context)
       case .remote: try RemoteService(service, of: whole, context: context)
       case .datagram: try DatagramService(service, of: whole, context: context)
       case .stream: try StreamService(service, of: whole, context: context)
@@ -127,7 +128,7 @@ public final class Daemon {
   }
 
   /// The interfaces that services of ours have made.
-  public var interfaces: Set<String> { Set(services.compactMap { ($0 as? TunService)?.interfaceName }) }
+  public var interfaces: Set<String> { Set(services.compactMap(\.interfaceName)) }
 
   /// What the daemon knows of its services now.
   public var report: PathReport {

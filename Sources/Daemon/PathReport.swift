@@ -13,14 +13,14 @@ public struct PathReport {
     let summary: String
     let isUp: Bool?
     let details: [(key: String, value: String)]
-    let connections: [(name: String, path: Path)]
+    let connections: [(name: String, path: Path, facts: [(key: String, value: String)])]
 
     init(_ service: any RunningService) {
       name = service.name
       summary = service.summary
       isUp = service.isUp
       details = service.details
-      connections = service.paths
+      connections = service.paths.map { ($0.name, $0.path, service.facts(of: $0.name)) }
     }
   }
 
@@ -42,8 +42,9 @@ public struct PathReport {
     var lines = ["\(Log.escape(service.name))  (\(service.summary)\(state(service)))"]
     for (key, value) in service.details { lines.append("  \(key): \(Log.escape(value))") }
     if service.connections.isEmpty { lines.append("  no connections") }
-    for (name, path) in service.connections {
+    for (name, path, facts) in service.connections {
       lines.append("  \(Log.escape(name)), for \(age(path.since))")
+      for (key, value) in facts { lines.append("    \(key): \(Log.escape(value))") }
       for (index, leg) in path.legs.enumerated() {
         lines.append("    leg \(index + 1)  \(Log.escape(leg.from.description)) → \(Log.escape(leg.to.description))")
         if let remote = leg.remote {
@@ -139,9 +140,10 @@ public struct PathReport {
 
   private func json(_ service: Service) -> String {
     let details = service.details.map { "\(JSONText.quote($0.key)):\(JSONText.quote($0.value))" }
-    let connections = service.connections.map { name, path in
-      "{\"name\":\(JSONText.quote(name)),\"seconds\":\(max(0, Int((at - path.since).inSeconds))),"
-        + "\"legs\":[\(path.legs.map(json).joined(separator: ","))]}"
+    let connections = service.connections.map { name, path, facts in
+      let facts = facts.map { "\(JSONText.quote($0.key)):\(JSONText.quote($0.value))" }.joined(separator: ",")
+      return "{\"name\":\(JSONText.quote(name)),\"seconds\":\(max(0, Int((at - path.since).inSeconds))),"
+        + (facts.isEmpty ? "" : "\"facts\":{\(facts)},") + "\"legs\":[\(path.legs.map(json).joined(separator: ","))]}"
     }
     return "{\"name\":\(JSONText.quote(service.name)),\"summary\":\(JSONText.quote(service.summary)),"
       + "\"up\":\(service.isUp.map { $0 ? "true" : "false" } ?? "null"),"

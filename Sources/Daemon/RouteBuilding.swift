@@ -90,6 +90,7 @@ struct RouteBuilding {
     switch type {
     case "udp":
       return UDPDialer(loop: context.loop, arena: context.arena, target: target, role: .hop(node.name.value))
+    case "wireguard": return try throughWireGuard(node, target, timeout: timeout)
     case "tcp", "tls", "ws", "wss", "mtcp", "mtls", "mws", "mwss":
       let streams = StreamDialer(
         loop: context.loop, target: target, proxyProtocol: node.proxyProtocol.flatMap { $0 > 0 ? $0 : nil },
@@ -106,6 +107,24 @@ struct RouteBuilding {
         timeout: timeout)
     default: throw StartReason("node \(node.name.value): the dialer \(type) is not supported yet")
     }
+  }
+
+  /// TCP by the interface of a WireGuard service of this file.
+  private func throughWireGuard(
+    _ node: NodeConfiguration, _ target: NodeTarget, timeout: TimeSpan
+  ) throws(StartReason) -> any Dialer {
+    let service = configuration.services.first { $0.name.value == node.dialer.metadata.string("service") }
+    guard let service, service.isWireGuard, let interface = service.interfaceName else {
+      throw StartReason("node \(node.name.value): there is no WireGuard interface to dial by")
+    }
+    var options = target.options
+    options.interface = interface
+    return StreamDialer(
+      loop: context.loop,
+      target: NodeTarget(
+        name: target.name, address: target.address, family: target.family, options: options, guardian: nil),
+      proxyProtocol: node.proxyProtocol.flatMap { $0 > 0 ? $0 : nil }, below: [.wireGuard], upgrades: [],
+      timeout: timeout)
   }
 
   /// The layers over a connection, from the outermost in.

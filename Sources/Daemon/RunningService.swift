@@ -10,8 +10,12 @@ protocol RunningService: AnyObject {
   var summary: String { get }
   /// The connections that it has now.
   var paths: [(name: String, path: Path)] { get }
+  /// Facts for `culvert path` about one of these connections, by its name, that belong to none of its legs.
+  func facts(of connection: String) -> [(key: String, value: String)]
   /// Facts for `culvert path` that belong to no leg, in order: interface, offloads, counters.
   var details: [(key: String, value: String)] { get }
+  /// The interface that it has made on this host, if that is what it does.
+  var interfaceName: String? { get }
   /// Whether a tunnel stands; `nil` where the question has no sense.
   var isUp: Bool? { get }
   /// How the service would take what a new file says of it without giving up its socket or interface; `nil` when it has
@@ -22,6 +26,11 @@ protocol RunningService: AnyObject {
   func networkChanged()
   /// Ends everything and gives back what was taken from the system.
   func stop()
+}
+
+extension RunningService {
+  func facts(of connection: String) -> [(key: String, value: String)] { [] }
+  var interfaceName: String? { nil }
 }
 
 /// What a service does to follow a new file.

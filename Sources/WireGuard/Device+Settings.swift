@@ -79,10 +79,10 @@ extension Device {
   /// A copy of it; all zeros for none.
   public func presharedKey(of id: PeerID) -> SecretKey? { peers[id]?.preshared.copy() }
 
-  public mutating func setEndpoint(_ endpoint: Endpoint, of id: PeerID) {
+  public mutating func setEndpoint(_ endpoint: Endpoint, of id: PeerID, why: EndpointChange = .configured) {
     guard let peer = peers[id], peer.endpoint != endpoint else { return }
     peer.endpoint = endpoint
-    events.append(.endpoint(id, endpoint, .configured))
+    events.append(.endpoint(id, endpoint, why))
   }
 
   /// Whole seconds in the protocol's tools; zero for none. Where there was none the first is sent at once.
@@ -91,6 +91,13 @@ extension Device {
     let isFirst = peer.timers.persistentInterval == .zero
     peer.timers.handle(.persistentKeepalive(interval), at: now, using: &random)
     if isFirst, interval > .zero { perform(.keepalive, peer, at: now) }
+    noteDeadline(of: peer)
+  }
+
+  /// The peer can be reached now: one that is to hear from us all the time does so at once.
+  public mutating func greet(_ id: PeerID, at now: Instant) {
+    guard let peer = peers[id], peer.timers.persistentInterval > .zero, !peer.canSend(at: now) else { return }
+    perform(.keepalive, peer, at: now)
     noteDeadline(of: peer)
   }
 

@@ -56,6 +56,8 @@ public struct Device: ~Copyable {
   /// Why a peer's endpoint is another.
   public enum EndpointChange: String, Sendable, Codable {
     case configured
+    /// The name that was set has another address now.
+    case resolved
     /// An authentic message came from there.
     case roamed
   }

@@ -72,6 +72,16 @@ public struct ServiceConfiguration: Sendable {
     return HostPort(addr.value, in: listener.descriptor)
   }
 
+  /// The files that keys of a WireGuard interface and its peers are read from.
+  public var wireGuardKeyFiles: [Located<String>] {
+    ([(handler.metadata, "privateKeyFile")] + peers.map { ($0.settings, "presharedKeyFile") }).compactMap {
+      metadata, name in
+      metadata.string(name).flatMap { text in
+        metadata.entry(name).map { Located(text, at: $0.valueSpan) }
+      }
+    }
+  }
+
   /// Whether accepted connections begin with a PROXY protocol header, of either version.
   public var expectsProxyHeader: Bool { (metadata.int("proxyProtocol") ?? 0) > 0 }
 

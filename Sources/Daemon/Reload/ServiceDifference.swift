@@ -38,7 +38,7 @@ struct ServiceDifference: OptionSet {
   func text(_ kind: ServiceSnapshot.Kind) -> String {
     var words: [String] = []
     if contains(.place) {
-      words.append(kind == .tun ? "its interface" : kind == .remote ? "its port" : "its socket")
+      words.append(kind == .tun || kind == .wireGuard ? "its interface" : kind == .remote ? "its port" : "its socket")
     } else if contains(.listener) {
       words.append("its listener")
     }

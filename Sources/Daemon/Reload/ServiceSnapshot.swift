@@ -25,7 +25,7 @@ struct ServiceSnapshot {
 
   /// Which kind of running service it is.
   enum Kind: String {
-    case tun, stream, datagram, remote
+    case tun, wireGuard, stream, datagram, remote
   }
 
   var kind: Kind { Kind(service, whole) }
@@ -38,6 +38,10 @@ struct ServiceSnapshot {
     switch kind {
     case .tun:
       text += [NormalForm.text(of: service.listener), "\(service.isTunClient)"]
+    case .wireGuard:
+      // The way of the peers' messages belongs to the interface too.
+      text += [NormalForm.text(of: service.listener), chainText(whole.chain(of: service)), outgoing]
+      text += hashes(chainPaths).isEmpty ? [] : [hashes(chainPaths)]
     case .remote:
       text += [NormalForm.text(of: service.listener), chainText(whole.listenerChain(of: service)), outgoing]
     case .datagram: text.append(service.listener.descriptor?.name ?? "")
@@ -62,7 +66,7 @@ struct ServiceSnapshot {
     let makesOwnTLS = service.handler.descriptor?.abilities.contains(.tls) == true
     return [
       makesOwnTLS ? NormalForm.text(of: whole.tls as Any) : "", NormalForm.text(of: service.handler),
-      NormalForm.text(of: service.forwarder as Any),
+      NormalForm.text(of: service.forwarder as Any), NormalForm.text(of: service.peers),
       chainText(whole.chain(of: service)), NormalForm.text(of: whole.credentials(of: service.handler)), outgoing,
       Self.keys(service.metadata) { !Self.hookNames.contains($0) }, hashes(handlerPaths),
     ].joined(separator: "\u{1F}")
@@ -141,6 +145,14 @@ struct ServiceSnapshot {
     if service.handler.descriptor?.abilities.contains(.tls) == true {
       paths += CredentialLoading.files(of: service.handler.tls, fallback: whole.tls)
     }
+    paths += service.wireGuardKeyFiles.map(\.value)
+    return paths + chainPaths(service, whole)
+  }
+
+  private var chainPaths: [String] { Self.chainPaths(service, whole) }
+
+  private static func chainPaths(_ service: ServiceConfiguration, _ whole: Configuration) -> [String] {
+    var paths: [String] = []
     let chains = [whole.chain(of: service), whole.listenerChain(of: service)].compactMap { $0 }
     for node in chains.flatMap({ whole.hops(of: $0) }).flatMap(\.nodes) {
       for block in [node.dialer.tls, node.connector.tls].compactMap({ $0 }) { paths += block.files }
@@ -160,6 +172,10 @@ extension ServiceSnapshot.Kind {
   init(_ service: ServiceConfiguration, _ whole: Configuration) {
     if service.isTunHandler {
       self = .tun
+      return
+    }
+    if service.isWireGuard {
+      self = .wireGuard
       return
     }
     switch service.listener.type.value.lowercased() {

@@ -14,7 +14,9 @@ public final class TCPStream: ByteStream, DescriptorHandler {
   public private(set) var receipt: Receipt
   public weak var observer: (any ByteStreamObserver)?
 
-  public var layers: [Layer] { [.tcp] }
+  /// What TCP's own packets are inside of, as whoever dialled knows: a tunnel of ours.
+  public var below: [Layer] = []
+  public var layers: [Layer] { below + [.tcp] }
 
   public var roundTrip: TimeSpan? {
     guard !isClosed else { return nil }

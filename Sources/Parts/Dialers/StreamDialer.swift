@@ -10,6 +10,7 @@ public final class StreamDialer: Dialer {
   private let resolver: Resolver
   private let target: NodeTarget
   private let proxyProtocol: Int?
+  private let below: [Layer]
   private let upgrades: [StreamUpgrade]
   private let timeout: TimeSpan
   private var dials: [ObjectIdentifier: Dial] = [:]
@@ -39,14 +40,16 @@ public final class StreamDialer: Dialer {
 
   /// - Parameters:
   ///   - proxyProtocol: the version of the PROXY protocol by which the node hears of the client; `nil` for none.
+  ///   - below: what TCP itself is inside of, for those who ask for the way: a tunnel of ours.
   ///   - upgrades: from the one directly over the connection to the innermost.
   public init(
-    loop: EventLoop, target: NodeTarget, proxyProtocol: Int? = nil, upgrades: [StreamUpgrade],
-    timeout: TimeSpan = DialTiming.attempt
+    loop: EventLoop, target: NodeTarget, proxyProtocol: Int? = nil, below: [Layer] = [],
+    upgrades: [StreamUpgrade], timeout: TimeSpan = DialTiming.attempt
   ) {
     self.proxyProtocol = proxyProtocol
     self.loop = loop
     self.target = target
+    self.below = below
     self.upgrades = upgrades
     self.timeout = timeout
     resolver = Resolver(loop: loop)
@@ -118,6 +121,7 @@ public final class StreamDialer: Dialer {
 
   /// The stream with a PROXY header in front, where the node wants one.
   private func introduced(_ stream: any ByteStream, _ dial: Dial) -> any ByteStream {
+    if !below.isEmpty { (stream as? TCPStream)?.below = below }
     guard let proxyProtocol else { return stream }
     let receipt = stream.receipt
     let header = ProxyHeader(

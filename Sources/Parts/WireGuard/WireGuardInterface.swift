@@ -19,6 +19,10 @@ import WireGuard
 /// Both pumps run to completion on the loop's thread. A batch that the socket does not take whole waits where it lies, and
 /// the TUN is not read meanwhile, so that the hosts' own queues see the congestion.
 ///
+/// Where the peers are reached through a chain, their messages go by carriers of that chain instead of the socket
+/// (`PeerCarriers`). While one of those is full, packets of hosts wait unsealed in a fair queue, as a slow stream would
+/// otherwise make a ping stand behind an upload.
+///
 /// An answer leaves from the address that its peer sent to last, so that a host with several addresses is one peer to the
 /// other end. When that address is gone the kernel chooses again.
 public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
@@ -41,6 +45,9 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   private var outbound: Outbound
   private var inbound = Inbound()
   private var socket: UDPSocket?
+  private var carriers: PeerCarriers?
+  /// What waits for a full carrier.
+  private var backlog: PacketBacklog?
   private var timer: LoopTimer?
   private var isClosed = false
 
@@ -61,6 +68,8 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   private var loops: UInt64 = 0
   public var heard: ((News) -> Void)?
 
+  private var listenAddress: IPAddress?
+  private var outerInterface: String?
   /// Of the UDP socket; `nil` while there is none.
   public private(set) var listenPort: UInt16?
   public private(set) var mark: UInt32 = 0
@@ -128,7 +137,15 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   }
 
   /// Opens the socket, or moves it: to a port, 0 for any, with a firewall mark on what leaves.
-  public func listen(on wanted: UInt16, mark: UInt32) throws(SystemError) {
+  ///
+  /// - Parameters:
+  ///   - address: of this host; `nil` for all, or those that it listens at already.
+  ///   - interface: by which messages leave, or a local address to send from.
+  public func listen(
+    on wanted: UInt16, mark: UInt32, at address: IPAddress? = nil, interface: String? = nil
+  ) throws(SystemError) {
+    if let address { listenAddress = address }
+    if let interface { outerInterface = interface }
     if let socket {
       if wanted == listenPort, mark == self.mark { return }
       // The same port with another mark: the old socket has to let go of it first.
@@ -137,10 +154,10 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
         self.socket = nil
       }
     }
-    let address: IPAddress = HostFamilies.hasIPv6 ? .anyIPv6 : .anyIPv4
+    let everywhere: IPAddress = HostFamilies.hasIPv6 ? .anyIPv6 : .anyIPv4
     let fresh = try UDPSocket(
-      loop: loop, arena: receiveArena, at: Endpoint(address, port: wanted),
-      options: SocketOptions(mark: mark, bufferSize: Self.socketBuffer))
+      loop: loop, arena: receiveArena, at: Endpoint(listenAddress ?? everywhere, port: wanted),
+      options: SocketOptions(interface: outerInterface, mark: mark, bufferSize: Self.socketBuffer))
     socket?.close()
     fresh.handler = self
     socket = fresh
@@ -149,6 +166,19 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     held = nil
     for id in sightings.keys { sightings[id]?.local = nil }
   }
+
+  /// Brings messages to peers through a chain: to those whose endpoints are made by `endpoint(behindChain:)`.
+  public func carry(over way: any Way) {
+    let backlog = PacketBacklog(loop: loop)
+    self.backlog = backlog
+    carriers = PeerCarriers(
+      loop: loop, log: log, way: way,
+      received: { [weak self] batch, endpoint in self?.messagesArrived(&batch, from: endpoint, nil) },
+      writable: { [weak self] in self?.carriersWritable() })
+  }
+
+  /// The endpoint that stands for a peer behind the chain; `nil` without a chain.
+  public func endpoint(behindChain target: HostPort) -> Endpoint? { carriers?.add(target) }
 
   /// Opens a socket on any port where there is a key and none was asked for, as the kernel's device does when it is set
   /// up.
@@ -189,12 +219,27 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       outgoing.removeAll()
       let more = port.read(into: &outgoing)
       if !outgoing.isEmpty {
-        sealOutgoing()
+        if let backlog, carriers?.isFull == true || !backlog.isEmpty {
+          backlog.add(outgoing)
+        } else {
+          sealOutgoing()
+        }
         guard held == nil else { return }
       }
       if !more { return }
     }
     port.readLater()
+  }
+
+  /// A carrier has room: what waits leaves until one is full again.
+  private func carriersWritable() {
+    guard !isClosed, held == nil, let backlog else { return }
+    while carriers?.isFull == false {
+      outgoing.removeAll()
+      guard backlog.take(into: &outgoing) else { return }
+      sealOutgoing()
+      guard held == nil else { return }
+    }
   }
 
   private func sealOutgoing() {
@@ -220,6 +265,10 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   /// Sends the messages of a run. The first that the socket had no room for, or `nil` when all are gone.
   private func send(_ run: Outbound.Run, from first: Int, of batch: borrowing PacketBatch) -> Int? {
+    if let carriers, carriers.has(run.endpoint) {
+      carriers.send(batch, first..<(run.first + run.count), to: run.endpoint)
+      return nil
+    }
     guard let socket else {
       unsent &+= UInt64(run.first + run.count - first)
       return nil
@@ -254,7 +303,9 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   public func socketWritable(_ socket: any DatagramSocket) {
     guard let held else { return }
     sendOutgoing(from: held.next, held.runs)
-    if self.held == nil { port.readLater() }
+    guard self.held == nil else { return }
+    carriersWritable()
+    port.readLater()
   }
 
   /// Sends what waits for a peer.
@@ -275,13 +326,18 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   // MARK: In
 
   public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
+    messagesArrived(&batch, from: arrival.remote, arrival)
+  }
+
+  /// - Parameter arrival: `nil` for what came through a chain.
+  private func messagesArrived(_ batch: inout PacketBatch, from source: Endpoint, _ arrival: Arrival?) {
     guard !isClosed else { return }
     let now = loop.now
-    inbound.open(&batch, from: arrival.remote, ecn: arrival.ecn, at: now) { message in
-      outcomes[device.receive(message, from: arrival.remote, at: now), default: 0] &+= 1
+    inbound.open(&batch, from: source, ecn: arrival?.ecn ?? ECN.incapable, at: now) { message in
+      outcomes[device.receive(message, from: source, at: now), default: 0] &+= 1
     }
     while let report = inbound.pollReport() {
-      see(report.peer, arrival, at: now)
+      if let arrival { see(report.peer, arrival, at: now) }
       device.handle(report, at: now)
     }
     if !batch.isEmpty { port.write(&batch) }
@@ -326,6 +382,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   }
 
   private func sendMessage(_ message: UnsafeRawBufferPointer, to destination: Endpoint, from local: IPAddress?) {
+    if let carriers, carriers.has(destination) { return carriers.send(message, to: destination) }
     guard let socket else { return unsent &+= 1 }
     let from = local.flatMap { $0.isMulticast ? nil : $0 }
     if case .failed(let error) = socket.send(message, segment: message.count, to: destination, from: from, ecn: 0) {
@@ -409,8 +466,30 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   public var outboundDrops: Outbound.Drops { outbound.drops }
   public var receipt: Receipt? { socket?.receipt }
 
+  /// The legs to a peer: those of a chain, the last of which carries WireGuard to it; else the one of our socket.
+  public func legs(to peer: PeerStatus, named name: String) -> [Leg] {
+    guard let endpoint = peer.endpoint, let carriers, carriers.has(endpoint) else {
+      return [leg(to: peer, named: name)]
+    }
+    let legs = carriers.legs(to: endpoint)?.legs ?? []
+    let traffic = Traffic(forward: peer.sentBytes, back: peer.receivedBytes)
+    guard let last = legs.last else {
+      return [
+        Leg(
+          from: .us, to: .peer(name), local: nil, remote: nil, transport: [.wireGuard], traffic: traffic,
+          roundTrip: peer.roundTrip)
+      ]
+    }
+    // The round trip is the whole way's, and stands with the last leg for want of a better place.
+    return legs.dropLast() + [
+      Leg(
+        from: last.from, to: .peer(name), local: last.local, remote: last.remote,
+        transport: last.transport + [.wireGuard], traffic: traffic, roundTrip: peer.roundTrip)
+    ]
+  }
+
   /// The leg to a peer: with the endpoints of what came from it, where something has; otherwise what was set.
-  public func leg(to peer: PeerStatus, named name: String) -> Leg {
+  private func leg(to peer: PeerStatus, named name: String) -> Leg {
     let sighting = sightings[peer.id]
     let traffic = Traffic(forward: peer.sentBytes, back: peer.receivedBytes)
     if let arrival = sighting?.arrival, arrival.remote == peer.endpoint, let socket {
@@ -439,6 +518,9 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     timer = nil
     socket?.close()
     socket = nil
+    carriers?.close()
+    carriers = nil
+    backlog?.close()
     heard = nil
   }
 }
