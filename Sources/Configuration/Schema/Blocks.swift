@@ -219,7 +219,8 @@ extension Block {
   /// same keys to.
   static let metadata: [(name: String, keys: [MetadataKey], sides: [PartKind])] = [
     ("service-metadata", PartCatalog.serviceKeys, [.handler, .listener]),
-    ("peer", PartCatalog.peerKeys, []), ("target-metadata", PartCatalog.targetKeys, []), ("chain-metadata", PartCatalog.chainKeys, []),
+    ("peer", PartCatalog.peerKeys, []), ("target-metadata", PartCatalog.targetKeys, []),
+    ("chain-metadata", PartCatalog.chainKeys, []),
     ("hop-metadata", PartCatalog.hopKeys, []), ("node-metadata", PartCatalog.nodeKeys, [.connector, .dialer]),
   ]
 }
