@@ -51,7 +51,7 @@ public struct LoadLimits: Sendable, Equatable {
   public var perSource = 20
   public var perSourceBurst = 5
   /// Cookie replies a second; beyond that there is no answer at all.
-  public var cookies = 20_000
+  public var cookies = 10_000
   /// Addresses that are counted at a time.
   public var sources = 4_096
 

@@ -54,6 +54,8 @@ struct CookieChecker: ~Copyable {
   private var secret = SecretKey()
   private var previousSecret = SecretKey()
   private var secretBirth: Instant?
+  private let nonceStart = SecretKey()
+  private var nonceNumber: UInt64 = 0
   private var previousEnd: Instant?
 
   init(for ours: PublicKey) {
@@ -65,6 +67,12 @@ struct CookieChecker: ~Copyable {
   func isMAC1Right(_ datagram: UnsafeRawBufferPointer, mac1Offset: Int) -> Bool {
     guard let mac = Self.part(datagram, mac1Offset), let bytes = Self.head(datagram, mac1Offset) else { return false }
     return mac1Key.withUnsafeBytes { MAC.isRight(mac, of: bytes, key: $0) }
+  }
+
+  /// Whether the message carries a second MAC at all: right or not.
+  static func hasMAC2(_ datagram: UnsafeRawBufferPointer, mac1Offset: Int) -> Bool {
+    guard let mac = part(datagram, mac1Offset &+ MAC.size) else { return false }
+    return mac.loadUnaligned(as: SIMD16<UInt8>.self) != SIMD16(repeating: 0)
   }
 
   /// Whether the message carries a MAC with a cookie that we gave to its source.
@@ -92,7 +100,11 @@ struct CookieChecker: ~Copyable {
     room.store32(MessageType.cookieReply.rawValue, at: 0)
     room.store32(sender, at: CookieReplyMessage.receiverOffset)
     let nonce = room.room(CookieReplyMessage.nonceOffset, XChaChaPoly.nonceSize)
-    Bytes.fill(nonce, using: &random)
+    // Random from its first to its last, and never the same: to draw each costs more than the rest of a reply.
+    nonceNumber &+= 1
+    nonceStart.withUnsafeBytes { nonce.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<nonce.count])) }
+    nonce.storeBytes(
+      of: nonce.loadUnaligned(as: UInt64.self) &+ nonceNumber, as: UInt64.self)
     let sealed = room.room(CookieReplyMessage.cookieOffset, MAC.size &+ PacketCipher.tagSize)
     Self.withCookie(of: source, secret) { sealed.copyMemory(from: $0) }
     return XChaChaPoly.seal(sealed, key: cookieKey, nonce: UnsafeRawBufferPointer(nonce), associated: mac1)
@@ -103,6 +115,7 @@ struct CookieChecker: ~Copyable {
     swap(&secret, &previousSecret)
     previousEnd = secretBirth.map { $0 + WireGuardLimit.cookieSecretTime * 2 }
     secret.draw(using: &random)
+    nonceStart.draw(using: &random)
     secretBirth = now
   }
 

@@ -259,12 +259,17 @@ public struct Device: ~Copyable {
   }
 
   /// Counts a handshake message with a right first MAC, and asks for a cookie where that is due; `nil` to go on.
+  ///
+  /// What costs nothing is looked at first: of a flood most messages bring no cookie, and most of those get none.
   mutating func admit(
     _ datagram: UnsafeRawBufferPointer, mac1Offset: Int, sender: UInt32, from source: Endpoint, at now: Instant
   ) -> Outcome? {
+    let claimsCookie = CookieChecker.hasMAC2(datagram, mac1Offset: mac1Offset)
+    if !claimsCookie, guardian.isUnderLoad(at: now), !guardian.hasCookies(at: now) { return .limited }
     guard checker?.isMAC1Right(datagram, mac1Offset: mac1Offset) == true else { return .wrongMAC }
     guard guardian.count(at: now) else { return nil }
-    let hasCookie = checker?.isMAC2Right(datagram, mac1Offset: mac1Offset, from: source, at: now) == true
+    let hasCookie =
+      claimsCookie && checker?.isMAC2Right(datagram, mac1Offset: mac1Offset, from: source, at: now) == true
     switch guardian.judge(from: source, hasCookie: hasCookie, at: now) {
     case .take: return nil
     case .drop: return .limited

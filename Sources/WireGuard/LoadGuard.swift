@@ -47,6 +47,9 @@ struct LoadGuard: ~Copyable {
 
   func isUnderLoad(at now: Instant) -> Bool { loadedUntil.map { now < $0 } ?? false }
 
+  /// Whether somebody can be asked for a cookie now.
+  func hasCookies(at now: Instant) -> Bool { cookies.has(at: now) }
+
   /// Counts a message with a right `mac1`, and says whether the device is under load now.
   mutating func count(at now: Instant) -> Bool {
     if !device.take(at: now) { loadedUntil = now + limits.calm }
@@ -111,13 +114,18 @@ struct TokenBucket {
   }
 
   mutating func take(at now: Instant) -> Bool {
-    if now > last {
-      let (sum, overflow) = credit.addingReportingOverflow((now - last).nanoseconds)
-      credit = overflow ? capacity : min(sum, capacity)
-      last = now
-    }
+    credit = credit(at: now)
+    last = max(last, now)
     guard credit >= perToken else { return false }
     credit &-= perToken
     return true
+  }
+
+  func has(at now: Instant) -> Bool { credit(at: now) >= perToken }
+
+  private func credit(at now: Instant) -> Int64 {
+    guard now > last else { return credit }
+    let (sum, overflow) = credit.addingReportingOverflow((now - last).nanoseconds)
+    return overflow ? capacity : min(sum, capacity)
   }
 }

@@ -94,7 +94,9 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   private static let batchesPerTurn = 8
   private static let batchSize = 256 * 1024
-  private static let roomSize = 2048
+  /// An initiation, and as many messages as one send takes.
+  private static let largestMessage = 148
+  private static let roomSize = 64 * largestMessage
   /// To hosts inside, per second: RFC 4443, section 2.4 (f).
   private static let repliesPerSecond = 100
   private static let socketBuffer = 4 << 20
@@ -371,21 +373,49 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
         isIdle = false
         handle(event)
       }
-      while let (size, destination) = device.pollTransmit(into: room) {
-        isIdle = false
-        let local = arrival?.remote == destination ? arrival?.local : nil
-        sendMessage(UnsafeRawBufferPointer(rebasing: room[..<size]), to: destination, from: local)
-      }
+      if transmit(arrival) { isIdle = false }
       if isIdle { break }
     }
     timer?.arm(at: device.nextDeadline()?.0)
   }
 
-  private func sendMessage(_ message: UnsafeRawBufferPointer, to destination: Endpoint, from local: IPAddress?) {
-    if let carriers, carriers.has(destination) { return carriers.send(message, to: destination) }
-    guard let socket else { return unsent &+= 1 }
+  /// Sends the machine's messages: those to one place together, as a flood from there gets as many answers. False when
+  /// there are none.
+  private func transmit(_ arrival: Arrival?) -> Bool {
+    var filled = 0
+    var last: (size: Int, destination: Endpoint)?
+    while let (size, destination) = device.pollTransmit(into: UnsafeMutableRawBufferPointer(rebasing: room[filled...]))
+    {
+      if filled > 0, let last, last.size != size || last.destination != destination {
+        sendMessages(filled, last, arrival)
+        room.copyMemory(from: UnsafeRawBufferPointer(rebasing: room[filled..<(filled + size)]))
+        filled = 0
+      }
+      filled += size
+      last = (size, destination)
+      if filled + Self.largestMessage > room.count {
+        sendMessages(filled, (size, destination), arrival)
+        filled = 0
+      }
+    }
+    guard let last else { return false }
+    if filled > 0 { sendMessages(filled, last, arrival) }
+    return true
+  }
+
+  private func sendMessages(_ filled: Int, _ last: (size: Int, destination: Endpoint), _ arrival: Arrival?) {
+    let destination = last.destination
+    if let carriers, carriers.has(destination) {
+      for start in stride(from: 0, to: filled, by: max(1, last.size)) {
+        carriers.send(UnsafeRawBufferPointer(rebasing: room[start..<(start + last.size)]), to: destination)
+      }
+      return
+    }
+    guard let socket else { return unsent &+= UInt64(filled / max(1, last.size)) }
+    let local = arrival?.remote == destination ? arrival?.local : nil
     let from = local.flatMap { $0.isMulticast ? nil : $0 }
-    if case .failed(let error) = socket.send(message, segment: message.count, to: destination, from: from, ecn: 0) {
+    let messages = UnsafeRawBufferPointer(rebasing: room[..<filled])
+    if case .failed(let error) = socket.send(messages, segment: last.size, to: destination, from: from, ecn: 0) {
       unsent &+= 1
       if complaints.isDue(destination.description, "\(error)", at: loop.now) {
         log.warn("cannot send to \(destination): \(error)")
