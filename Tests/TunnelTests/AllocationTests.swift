@@ -18,7 +18,7 @@ extension Tunnels {
     func packetPath(_ carrier: Carrier) throws {
       let net = try Net()
       defer { net.close() }
-      let library = try hook(in: net)
+      let library = try net.compiled("allocations")
       var ends: [(name: String, counter: AllocationCounter)] = []
       for (host, configuration) in [("server", carrier.server), ("client", carrier.client)] {
         let file = "\(net.directory)/\(host).allocations"
@@ -85,29 +85,11 @@ extension Tunnels {
       try expectTransfer(net, from: "client", to: "server", Configurations.inner4, bytes)
       return bytes / 1_420
     }
-
-    /// The hook, compiled with the compiler of the Swift toolchain or of the system.
-    private func hook(in net: Net) throws -> String {
-      let library = "\(net.directory)/allocations.so"
-      let path = getenv("PATH").map { String(cString: $0) } ?? ""
-      let found = try shell(
-        """
-        export PATH="$PATH:\(path)"
-        swift=$(command -v swift) && PATH="$PATH:$(dirname "$(readlink -f "$swift")")"
-        for compiler in clang gcc cc; do
-          command -v $compiler >/dev/null || continue
-          $compiler -shared -fPIC -O2 -o \(library) \(Machine.tools)/allocations.c && exit 0
-        done
-        exit 1
-        """)
-      try #require(found.isGood, "no C compiler made the hook: \(found.output)")
-      return library
-    }
   }
 }
 
 /// What the hook in a program has counted so far.
-private final class AllocationCounter {
+final class AllocationCounter {
   private let memory: UnsafeMutableRawPointer
   private let size: Int
 

@@ -169,6 +169,24 @@ final class Net {
     return path
   }
 
+  /// A library of `Tools` to load into programs, compiled with the compiler of the Swift toolchain or of the system.
+  func compiled(_ name: String) throws -> String {
+    let library = "\(directory)/\(name).so"
+    let path = getenv("PATH").map { String(cString: $0) } ?? ""
+    let found = try shell(
+      """
+      export PATH="$PATH:\(path)"
+      swift=$(command -v swift) && PATH="$PATH:$(dirname "$(readlink -f "$swift")")"
+      for compiler in clang gcc cc; do
+        command -v $compiler >/dev/null || continue
+        $compiler -shared -fPIC -O2 -o \(library) \(Machine.tools)/\(name).c && exit 0
+      done
+      exit 1
+      """)
+    try #require(found.isGood, "no C compiler made \(name): \(found.output)")
+    return library
+  }
+
   /// Seconds until a ping is answered; `nil` when none is within the limit.
   func ping(_ host: String, _ address: String, within limit: Double = 8) -> Double? {
     eventually(within: limit, every: 0.01) {
