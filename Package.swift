@@ -53,7 +53,7 @@ let package = Package(
       "RecordedMachines",
       [
         "Values", "Recording", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux", "SOCKS",
-        "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives",
+        "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives", "WireGuard",
       ]),
     // plan
     floor("PartDescriptors", ["Values"]),
@@ -124,7 +124,7 @@ let package = Package(
       "RecordingTests",
       [
         "Values", "Recording", "RecordedMachines", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux",
-        "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives",
+        "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives", "WireGuard",
       ]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("FairQueueTests", ["Values", "FairQueue"]),

@@ -67,6 +67,6 @@ struct MachineKind: Sendable {
     MachineKind(RecordedWebSocketClient.self), MachineKind(RecordedWebSocketServer.self),
     MachineKind(RecordedWebSocketReceiver.self), MachineKind(RecordedDecoder<ProxyHeaderDecoder>.self),
     MachineKind(RecordedDecoder<LinkDecoder>.self), MachineKind(RecordedNodeSelector.self),
-    MachineKind(RecordedFairQueue.self),
+    MachineKind(RecordedFairQueue.self), MachineKind(RecordedPeerTimers.self),
   ]
 }

@@ -9,17 +9,17 @@ extension Device {
   ///
   /// - Parameter isRetry: it is a further try of the handshake under way, so that its tries go on being counted.
   mutating func initiate(_ peer: Peer, isRetry: Bool = false, at now: Instant) {
-    if !isRetry { peer.timers.resetAttempts() }
+    if !isRetry { tellOfBeginning(peer, at: now) }
     if let last = peer.lastHandshakeSent, now - last < WireGuardLimit.rekeyTimeout {
-      peer.timers.handle(.initiationHeldBack(since: last), at: now, using: &random)
+      tell(peer, .initiationHeldBack(since: last), at: now)
       noteDeadline(of: peer)
       return
     }
     guard let endpoint = peer.endpoint, sendInitiation(to: peer, at: endpoint, now) else { return }
     peer.lastHandshakeSent = now
     peer.sentBytes &+= UInt64(InitiationMessage.size)
-    peer.timers.handle(.initiationSent, at: now, using: &random)
-    peer.timers.handle(.sent, at: now, using: &random)
+    tell(peer, .initiationSent, at: now)
+    tell(peer, .sent, at: now)
     noteDeadline(of: peer)
   }
 
@@ -45,6 +45,7 @@ extension Device {
       indices[index] = nil
       return false
     }
+    logKeys(of: peer.noise, with: peer)
     peer.jar.sign(message.room(0, InitiationMessage.size), mac1Offset: InitiationMessage.mac1Offset, at: now)
     peer.handshake = .initiated(index)
     return true
@@ -80,7 +81,7 @@ extension Device {
     peer.lastInitiationTaken = now
     peer.receivedBytes &+= UInt64(InitiationMessage.size)
     move(peer, to: source)
-    peer.timers.handle(.received, at: now, using: &random)
+    tell(peer, .received, at: now)
     // Two that began at once forget their own: each will answer the other, and jitter decides the next round.
     forgetHandshake(of: peer)
     respond(to: peer, remoteEphemeral, remoteIndex: message.sender, at: now)
@@ -112,11 +113,12 @@ extension Device {
       indices[index] = nil
       return
     }
+    logKeys(of: scratch, with: peer)
     peer.jar.sign(message.room(0, ResponseMessage.size), mac1Offset: ResponseMessage.mac1Offset, at: now)
     peer.lastHandshakeSent = now
     peer.sentBytes &+= UInt64(ResponseMessage.size)
     begin(peer, isInitiator: false, localIndex: index, remoteIndex: remoteIndex, at: now)
-    peer.timers.handle(.sent, at: now, using: &random)
+    tell(peer, .sent, at: now)
   }
 
   mutating func receiveResponse(
@@ -147,7 +149,7 @@ extension Device {
     begin(
       peer, isInitiator: true, localIndex: message.receiver, remoteIndex: message.sender, at: now)
     if let sent = peer.lastHandshakeSent { peer.roundTrip = now - sent }
-    peer.timers.handle(.received, at: now, using: &random)
+    tell(peer, .received, at: now)
     complete(peer, at: now)
     events.append(.keepalive(peer.id))
     noteDeadline(of: peer)
@@ -204,7 +206,7 @@ extension Device {
       retire(peer.previous)
       peer.previous = nil
     }
-    peer.timers.handle(.sessionDerived, at: now, using: &random)
+    tell(peer, .sessionDerived, at: now)
   }
 
   /// The initiator has used the session that we answered with: it is the current one now.
@@ -219,7 +221,7 @@ extension Device {
   }
 
   private mutating func complete(_ peer: Peer, at now: Instant) {
-    peer.timers.handle(.handshakeCompleted, at: now, using: &random)
+    tell(peer, .handshakeCompleted, at: now)
     peer.isRenewing = false
     peer.lastHandshake = now
     events.append(.handshakeCompleted(peer.id))

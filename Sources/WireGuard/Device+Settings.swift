@@ -63,6 +63,7 @@ extension Device {
     wakes.remove(peer)
     peers[id] = nil
     byKey[peer.publicKey] = nil
+    witness?.timersEnded(of: id)
     if !allowedIPs.prefixes(of: id).isEmpty {
       allowedIPs.removeAll(of: id)
       events.append(.allowedIPsChanged)
@@ -89,7 +90,7 @@ extension Device {
   public mutating func setPersistentKeepalive(_ interval: TimeSpan, of id: PeerID, at now: Instant) {
     guard let peer = peers[id], peer.timers.persistentInterval != interval else { return }
     let isFirst = peer.timers.persistentInterval == .zero
-    peer.timers.handle(.persistentKeepalive(interval), at: now, using: &random)
+    tell(peer, .persistentKeepalive(interval), at: now)
     if isFirst, interval > .zero { perform(.keepalive, peer, at: now) }
     noteDeadline(of: peer)
   }

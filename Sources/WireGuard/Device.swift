@@ -90,6 +90,12 @@ public struct Device: ~Copyable {
   var indices: [UInt32: PeerID] = [:]
   public internal(set) var allowedIPs = AllowedIPs()
 
+  /// Where the keys of handshakes are written for who looks for a fault; `nil`, as a rule: nowhere.
+  public var keyLog: KeyLog?
+
+  /// Told of what the timers go through; `nil`, as a rule. Set it before there are peers.
+  public weak var witness: (any DeviceWitness)?
+
   var random: any RandomNumberGenerator
   private var guardian: LoadGuard
   /// For reading what strangers send; see `NoiseState`.
@@ -138,9 +144,9 @@ public struct Device: ~Copyable {
   public mutating func handle(_ report: Outbound.Report, at now: Instant) {
     guard let peer = peers[report.peer] else { return }
     peer.sentBytes &+= report.bytes
-    if report.packets > 0 { peer.timers.handle(.dataSent, at: now, using: &random) }
+    if report.packets > 0 { tell(peer, .dataSent, at: now) }
     if report.packets > 0 || report.keepalives > 0 {
-      peer.timers.handle(.sent, at: now, using: &random)
+      tell(peer, .sent, at: now)
       if let session = peer.current,
         report.counter > WireGuardLimit.rekeyAfterMessages
           || session.isInitiator && now - session.birth >= WireGuardLimit.rekeyAfterTime
@@ -165,15 +171,15 @@ public struct Device: ~Copyable {
     peer.receivedBytes &+= report.bytes
     if let next = peer.next, next.localIndex == report.localIndex { confirm(peer, next, at: now) }
     move(peer, to: report.source)
-    peer.timers.handle(.received, at: now, using: &random)
-    if report.packets > 0 { peer.timers.handle(.dataReceived, at: now, using: &random) }
+    tell(peer, .received, at: now)
+    if report.packets > 0 { tell(peer, .dataReceived, at: now) }
     renewWhereOld(peer, at: now)
     noteDeadline(of: peer)
   }
 
   public mutating func handleTimeout(at now: Instant) {
     while let peer = wakes.popDue(at: now) {
-      peer.timers.handleTimeout(at: now, using: &random)
+      tellTime(peer, at: now)
       while let action = peer.timers.pollAction() { perform(action, peer, at: now) }
       noteDeadline(of: peer)
     }

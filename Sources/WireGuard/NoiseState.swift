@@ -48,6 +48,9 @@ struct NoiseState: ~Copyable {
   /// The handshake's hash, for tests and for channel bindings.
   var handshakeHash: [UInt8] { hash.withUnsafeBytes { Array($0) } }
 
+  /// For a log of keys.
+  func withEphemeral(_ body: (UnsafeRawBufferPointer) -> Void) { ephemeral.withUnsafeBytes(body) }
+
   func copy(of other: borrowing NoiseState) {
     other.chain.withUnsafeBytes { chain.write($0) }
     other.hash.withUnsafeBytes { hash.write($0) }

@@ -19,7 +19,7 @@ import Values
 ///   moment do not go on doing so.
 /// - An interval that is asked for by the user (persistent keepalive, against a NAT's forgetting) counts from the last
 ///   packet in either direction, so that it costs nothing while there is traffic.
-public struct PeerTimers: Sendable {
+public struct PeerTimers: Sendable, Equatable {
   public enum Input: Sendable, Codable, Equatable {
     /// A packet with content was sent.
     case dataSent

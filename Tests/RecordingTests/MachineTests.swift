@@ -1,3 +1,4 @@
+import CryptoPrimitives
 import FairQueue
 import HTTPProxy
 import NodeSelection
@@ -9,6 +10,7 @@ import Testing
 import TunProtocol
 import Values
 import WebSocket
+import WireGuard
 
 /// Machines that are driven by lots and then run again from what was recorded.
 @Suite("Recorded machines") struct MachineTests {
@@ -40,6 +42,76 @@ import WebSocket
     let bytes = studio.finish()
     try expectSame(bytes, machines: 1, calls: 100...5_000)
     expectNone("p4ssphrase", in: bytes)
+  }
+
+  @Test("The timers of a WireGuard peer", arguments: 1...30 as Seeds)
+  func wireGuardTimers(_ seed: UInt64) throws {
+    let studio = Studio()
+    var dice = Dice(seed)
+    var machine = RecordedPeerTimers(studio.recorder, about: "wg0 peer 1")
+    for _ in 0..<400 {
+      studio.wait(.milliseconds(Int64(dice.below(9_000))))
+      let since = studio.now + .milliseconds(-Int64(dice.below(5_000)))
+      let inputs: [PeerTimers.Input] = [
+        .dataSent, .dataReceived, .sent, .received, .initiationSent, .initiationHeldBack(since: since),
+        .handshakeCompleted, .sessionDerived, .persistentKeepalive(.seconds(Int64(dice.below(3) * 10))),
+      ]
+      switch dice.below(4) {
+      case 0: machine.make(.timedOut(lots: UInt32(dice.below(1 << 30))), at: studio.now)
+      case 1 where dice.chance(4): machine.make(dice.chance(4) ? .told(.stopped, lots: 0) : .begun, at: studio.now)
+      default: machine.make(.told(dice.pick(inputs), lots: UInt32(dice.below(1 << 30))), at: studio.now)
+      }
+    }
+    try expectSame(studio.finish(), machines: 1, calls: 50...400)
+  }
+
+  @Test(
+    "A WireGuard device that calls a peer in vain: its timers are run again, and it writes no key and no byte of a message"
+  )
+  func wireGuardDevice() throws {
+    let studio = Studio()
+    let recorder = try #require(studio.recorder)
+    let tape = WireGuardTape(recorder, about: "wg0")
+    var random = SystemRandomNumberGenerator()
+    let keys = (0..<2).map { _ in (0..<32).map { _ in UInt8.random(in: 0...255) } }
+    let peerKey = X25519.publicKey(of: SecretKey(using: &random))
+    var device = Device(random: random, at: studio.now)
+    device.witness = tape
+    device.setPrivateKey(SecretKey(keys[0]), at: studio.now)
+    let added = device.addPeer(peerKey)
+    let peer = try #require(added)
+    device.setPresharedKey(SecretKey(keys[1]) ?? SecretKey(), of: peer)
+    device.setEndpoint(try #require(Endpoint("192.0.2.1:51820")), of: peer)
+    device.handle(Outbound.Report(peer: peer, isWaiting: true), at: studio.now)
+    var messages: [[UInt8]] = []
+    var room = [UInt8](repeating: 0, count: 148)
+    func settle() {
+      while let event = device.pollEvent() { tape.note(event) }
+      while let (size, to) = room.withUnsafeMutableBytes({ device.pollTransmit(into: $0) }) {
+        messages.append(Array(room[..<size]))
+        tape.note(sent: size, to: to)
+      }
+    }
+    settle()
+    // Until it gives up.
+    while let (due, _) = device.nextDeadline(), due < Instant(nanoseconds: 400_000_000_000) {
+      studio.now = max(due, studio.now)
+      device.handleTimeout(at: studio.now)
+      settle()
+    }
+    #expect(messages.count == 19)
+    device.removePeer(peer)
+    settle()
+    let bytes = studio.finish()
+    let text = String(decoding: bytes, as: UTF8.self)
+    #expect(text.contains("giveUp") && text.contains("given up") && text.contains(#""end":true"#), "\(text)")
+    #expect(text.ranges(of: #""sent":148"#).count == 19)
+    try expectSame(bytes, machines: 1, calls: 38...60)
+    for secret in keys + [peerKey.bytes] + messages.map({ Array($0[4..<8]) }) + messages.map({ Array($0[8..<40]) }) {
+      let digits = secret.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+      #expect(!text.contains(digits) && !text.contains(Base64.encode(secret).prefix(10)))
+    }
+    withExtendedLifetime(tape) {}
   }
 
   @Test("Packets that change nothing are left out")

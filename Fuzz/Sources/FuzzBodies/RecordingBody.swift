@@ -5,7 +5,7 @@ enum RecordingPlace: Int, CaseIterable {
   case machine, note, over, equal, different, refused, unfinished, cutOff, shown
   case tunClient, tunRegistry, smux, socks5Server, socks5Client, socks4Request, socks4Reply, socks5Reply, relayRequest
   case relayResponse, httpRequest, httpResponse, httpBody, webSocketClient, webSocketServer, webSocketReceiver, proxy
-  case link, nodeSelector, fairQueue
+  case link, nodeSelector, fairQueue, wireGuardTimers
 
   /// The place of a kind of machine.
   init?(kind: String) {
@@ -30,6 +30,7 @@ enum RecordingPlace: Int, CaseIterable {
     case "link": self = .link
     case "node.selector": self = .nodeSelector
     case "fair.queue": self = .fairQueue
+    case "wireguard.timers": self = .wireGuardTimers
     default: return nil
     }
   }

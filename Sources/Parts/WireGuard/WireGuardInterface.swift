@@ -3,6 +3,7 @@ import CryptoPrimitives
 import LinuxIO
 import LinuxNet
 import PacketOffload
+import RecordedMachines
 import Values
 import WireGuard
 
@@ -64,6 +65,8 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   private var sightings: [PeerID: Sighting] = [:]
   private var complaints = ComplaintLimiter<String>()
+  /// What is recorded of the device.
+  private var tape: WireGuardTape?
   /// Packets that came back so far.
   private var loops: UInt64 = 0
   public var heard: ((News) -> Void)?
@@ -117,6 +120,12 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     outgoing = Self.batch(mtu)
     released = Self.batch(mtu)
     replies = PacketBatch(capacity: 32 * ICMPErrorReply.maximumReply, maximumCount: 32)
+    if let recorder = loop.recorder {
+      let tape = WireGuardTape(recorder, about: port.device.name)
+      self.tape = tape
+      device.witness = tape
+    }
+    if let keyLog = WireGuardKeyLog.ofEnvironment(log) { device.keyLog = { keyLog.write($0) } }
     tellTime()
     timer = loop.makeTimer { [weak self] in self?.timeout() }
     port.owner = self
@@ -336,7 +345,9 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     guard !isClosed else { return }
     let now = loop.now
     inbound.open(&batch, from: source, ecn: arrival?.ecn ?? ECN.incapable, at: now) { message in
-      outcomes[device.receive(message, from: source, at: now), default: 0] &+= 1
+      let outcome = device.receive(message, from: source, at: now)
+      outcomes[outcome, default: 0] &+= 1
+      tape?.note(outcome, size: message.count, from: source)
     }
     while let report = inbound.pollReport() {
       if let arrival { see(report.peer, arrival, at: now) }
@@ -371,6 +382,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       var isIdle = true
       while let event = device.pollEvent() {
         isIdle = false
+        tape?.note(event)
         handle(event)
       }
       if transmit(arrival) { isIdle = false }
@@ -391,6 +403,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
         room.copyMemory(from: UnsafeRawBufferPointer(rebasing: room[filled..<(filled + size)]))
         filled = 0
       }
+      tape?.note(sent: size, to: destination)
       filled += size
       last = (size, destination)
       if filled + Self.largestMessage > room.count {
