@@ -63,7 +63,7 @@ struct Module {
       name: "RecordedMachines", floor: .protocols,
       also: [
         "Recording", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux", "SOCKS", "HTTPProxy",
-        "WebSocket", "ProxyProtocol", "NodeSelection",
+        "WebSocket", "ProxyProtocol", "NodeSelection", "WireGuard",
       ]),
     Module(name: "PartDescriptors", floor: .plan),
     Module(name: "Configuration", floor: .plan, also: ["PartDescriptors"], libraries: ["CYAML"]),
