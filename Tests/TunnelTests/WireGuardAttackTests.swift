@@ -117,25 +117,26 @@ extension Tunnels {
       let sent = try net.run("stranger", "\(attack) 2; \(Self.tool) noise 10.99.0.2 51822 '\(key)'")
       let made = counter.calls[0] - before
       print("allocations over 100,000 initiations: \(made)")
-      #expect(sent.output.contains("sent 1"), "\(sent.output)")
+      let count = sent.output.firstMatch(of: /sent (\d+)/).flatMap { Int($0.1) } ?? 0
+      #expect(count > 80_000, "\(sent.output)")
       #expect(made < 100, "\(counter.sites)")
     }
 
     /// MB/s of one TCP stream through the tunnel while somebody floods an address with initiations.
     private func throughput(_ net: Net, floodTo address: String, _ key: String) throws -> Double {
       let attack = try net.start(
-        "stranger", "\(Self.tool) flood \(address) 51822 '\(key)' 50000 2.5", title: "flood of \(address)")
+        "stranger", "\(Self.tool) flood \(address) 51822 '\(key)' 50000 1.8", title: "flood of \(address)")
       defer { attack.kill() }
       try #require(attack.says("ready", within: 5) != nil, net.story)
       let drain = try net.start("server", "python3 \(Machine.tools)/transfer.py drain 10.7.0.2 5001", title: "drain")
       defer { drain.kill() }
       try #require(drain.says("ready", within: 5) != nil, net.story)
       let start = now()
-      let blast = try net.run("client", "python3 \(Machine.tools)/transfer.py blast 10.7.0.2 5001 1.5")
+      let blast = try net.run("client", "python3 \(Machine.tools)/transfer.py blast 10.7.0.2 5001 1")
       let seconds = now() - start
       #expect(attack.wait(within: 10) == .exit(0), net.story)
       let sent = try #require(attack.log.firstMatch(of: /sent (\d+)/).flatMap { Int($0.1) }, "\(attack.log)")
-      #expect(sent > 100_000, "\(attack.log)")
+      #expect(sent > 60_000, "\(attack.log)")
       return (Double(blast.output.trimmed) ?? 0) / seconds / 1e6
     }
 

@@ -73,6 +73,54 @@ extension Tunnels {
       #expect(access("\(net.directory)/target", F_OK) != 0)
     }
 
+    // MARK: Recordings
+
+    @Test("A recording of a service has its timers and handshakes, no key and no byte of a message, and is run again")
+    func recorded() throws {
+      let net = try Net()
+      defer { net.close() }
+      let ends = try WireGuardEnds(net)
+      try net.wireguard("server", "wg0")
+      try net.setUp("server", ends)
+      let psk = try shell("cat \(ends.file("psk"))").output.trimmed
+      try net.must("server", "wg set wg0 peer \(ends.key("client")) preshared-key \(ends.file("psk"))")
+      let file = try net.file(
+        net.named("wg0", "client") + ".conf",
+        """
+        [Interface]
+        PrivateKey = \(ends.secret("client"))
+        Address = 10.7.0.1/24
+
+        [Peer]
+        PublicKey = \(ends.key("server"))
+        PresharedKey = \(psk)
+        AllowedIPs = 10.7.0.2/32
+        Endpoint = 10.99.0.2:51822
+        PersistentKeepalive = 1
+
+        """)
+      _ = try shell("chmod 600 \(file)")
+      let tape = "\(net.directory)/tape.jsonl"
+      let client = try net.start(
+        "client", "\(Machine.culvert) run -C \(file) --socket \(net.directory)/client.sock --record \(tape)",
+        title: "client")
+      try #require(client.says("running", within: 10) != nil, net.story)
+      #expect(net.ping("client", "10.7.0.2") != nil, net.story)
+      try net.must("client", "ping -q -c 20 -i 0.01 -W 2 10.7.0.2")
+      client.signal(SIGTERM)
+      #expect(client.wait(within: 5) == .exit(0), net.story)
+      let replayed = try shell("\(Machine.culvert) replay \(tape)").output
+      #expect(replayed.hasSuffix(": all outcomes equal\n"), "\(replayed)")
+      let text = try shell("cat \(tape)").output
+      for words in ["wireguard.timers", "initiation-sent", "handshake-completed", #""read":"responseTaken""#] {
+        #expect(text.contains(words), "\(words): \(text)")
+      }
+      for secret in [ends.secret("client"), psk] {
+        let digits = try shell("echo '\(secret)' | base64 -d | od -An -v -tx1 | tr -d ' \\n'").output
+        #expect(digits.count == 64 && !text.contains(digits) && !text.contains(secret))
+      }
+    }
+
     // MARK: wireguard-go
 
     @Test(
