@@ -29,6 +29,7 @@ public enum LabHost {
 private final class Host {
   let channel: LabChannel
   private var witnesses: [Witness] = []
+  private var filters: [LinkFilter] = []
   private var addresses: [String: [IPPrefix]] = [:]
   private var daemon: Int32?
   private var starts = 0
@@ -63,6 +64,20 @@ private final class Host {
       return []
     case "interface":
       return try bringUp(request)
+    case "drop":
+      filters.append(
+        try LinkFilter(
+          interface: request[1], drops: request.words.dropFirst(2).compactMap { LinkFilter.Dropped(rawValue: $0) }))
+      return []
+    case "forward":
+      for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        // A kernel without IPv6 has one of the two.
+        _ = HostFurniture.write("1", to: "/proc/sys/net/\(path)")
+      }
+      return []
+    case "gateway":
+      try setGateways(request.words.dropFirst().compactMap { IPAddress($0) })
+      return []
     case "carrier":
       try awaitCarrier(patience: .seconds(5))
       return []
@@ -127,6 +142,13 @@ private final class Host {
     }
     try netlink.setUp(link)
     return []
+  }
+
+  private func setGateways(_ gateways: [IPAddress]) throws {
+    let netlink = try NetlinkSocket()
+    for gateway in gateways {
+      try netlink.addRoute(Route(to: Route.defaultPrefix(gateway.family), gateway: gateway))
+    }
   }
 
   /// Sets an interface up or down. The kernel forgets IPv6 addresses of an interface that goes down, and whoever

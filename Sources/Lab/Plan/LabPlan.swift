@@ -1,4 +1,5 @@
 import Configuration
+import LinuxNet
 import Values
 
 /// What `lab.yaml` asks for: hosts, the cables between them, the names that resolve inside, and what is to be proved.
@@ -14,12 +15,18 @@ public struct LabPlan: Sendable {
     public let name: String
     /// The configuration that it runs, relative to the lab's directory; `nil` for a host that only has a network.
     public let file: String?
+    /// Whether it passes packets on between its links.
+    public var forwards = false
+    /// Where it sends what is for no link of its own; none for a host that knows its links only.
+    public var gateway: [IPAddress] = []
   }
 
   /// A link between two hosts, named `eth0`, `eth1`, … at each end in the order of the file.
   public struct Cable: Sendable {
     public let ends: [End]
     public let families: Set<AddressFamily>
+    /// Protocols that a firewall on the link takes out.
+    public var drops: [LinkFilter.Dropped] = []
 
     public var title: String { ends.map(\.host).joined(separator: " -- ") }
     public var familyText: String {

@@ -1,4 +1,5 @@
 import Configuration
+import LinuxNet
 import Values
 
 /// Reads `lab.yaml` into a `LabPlan`, with every mistake at its place.
@@ -22,6 +23,9 @@ import Values
 /// `cut: {between: [client, server], for: 5s}`,
 /// `readdress: {host: client, from: 2001:db8:562::1/64, to: 2001:db8:562::9/64}`.
 ///
+/// A host may be a router for others (`router: {forwards: true}`, `desk: {gateway: router}`), and a link may have a
+/// firewall (`drops: [udp]`).
+///
 /// `between` may be a list of two hosts; the addresses are then chosen here, from the ranges for documentation and
 /// benchmarks. A name leads to a host (all its addresses), to an address, or to a list of these.
 struct LabReader {
@@ -29,6 +33,8 @@ struct LabReader {
   private var hosts: [LabPlan.Host] = []
   private var cables: [LabPlan.Cable] = []
   private var interfaces: [String: Int] = [:]
+  /// By host: the name of the one that is its gateway.
+  private var gateways: [(host: Int, node: YAMLNode)] = []
 
   /// The plan, `nil` when a diagnostic of severity error says why.
   static func read(name: String, bytes: [UInt8]) -> (plan: LabPlan?, diagnostics: [Diagnostic], sources: SourceMap) {
@@ -56,6 +62,7 @@ struct LabReader {
     guard let hostsNode = required(root, "hosts", in: "a lab") else { return nil }
     readHosts(hostsNode)
     for link in list(root["links"], "links") { readLink(link) }
+    for (host, node) in gateways { readGateway(node, of: host) }
     let names = (root["names"].map { entries($0, "names") } ?? []).compactMap { readName($0) }
     var proofs: [LabPlan.Proof] = []
     for node in list(root["proofs"], "proofs") {
@@ -78,22 +85,38 @@ struct LabReader {
         error(.badAddress, "`\(name)` is no host name", entry.key.span, "letters, digits and `-`, at most 63")
         continue
       }
-      var file: String?
+      var host = LabPlan.Host(name: name, file: nil)
       if !entry.value.isNull {
         guard entry.value.mapping != nil else {
           wrongType(entry.value, "host `\(name)`", "a mapping such as `{run: \(name).yaml}`")
           continue
         }
-        checkKeys(entry.value, ["run"], in: "host `\(name)`")
-        if let run = entry.value["run"] { file = text(run, "run") }
+        checkKeys(entry.value, ["run", "forwards", "gateway"], in: "host `\(name)`")
+        if let run = entry.value["run"] { host = LabPlan.Host(name: name, file: text(run, "run")) }
+        if let forwards = entry.value["forwards"] { host.forwards = truth(forwards, "forwards") ?? false }
+        if let gateway = entry.value["gateway"] { gateways.append((hosts.count, gateway)) }
       }
-      hosts.append(LabPlan.Host(name: name, file: file))
+      hosts.append(host)
+    }
+  }
+
+  /// The addresses of the gateway on the links that it shares with the host, one of each family.
+  private mutating func readGateway(_ node: YAMLNode, of index: Int) {
+    guard let name = hostName(node), hosts.indices.contains(index) else { return }
+    let shared = cables.filter { Set($0.ends.map(\.host)) == [hosts[index].name, name] }
+    let addresses = shared.flatMap(\.ends).filter { $0.host == name }.flatMap(\.addresses).map(\.address)
+    for family in AddressFamily.allCases {
+      if let first = addresses.first(where: { $0.family == family }) { hosts[index].gateway.append(first) }
+    }
+    if hosts[index].gateway.isEmpty {
+      error(.missingReference, "no link joins `\(hosts[index].name)` and `\(name)`", node.span, "cannot be its gateway")
     }
   }
 
   private mutating func readLink(_ node: YAMLNode) {
     guard node.mapping != nil else { return wrongType(node, "a link", "a mapping") }
-    checkKeys(node, ["between", "families"], in: "a link")
+    checkKeys(node, ["between", "families", "drops"], in: "a link")
+    let drops = (node["drops"].map { $0.sequence ?? [$0] } ?? []).compactMap { dropped($0) }
     var families: Set<AddressFamily> = []
     let familyItems = node["families"].map { $0.sequence ?? [$0] } ?? []
     for item in familyItems {
@@ -137,7 +160,20 @@ struct LabReader {
             .filter { _ in end.written.isEmpty }
             .compactMap { Self.chosenAddress($0, link: number, end: place + 1) }
           return LabPlan.End(host: end.host, interface: "eth\(index)", addresses: end.written + chosen)
-        }, families: families))
+        }, families: families, drops: drops))
+  }
+
+  private mutating func dropped(_ node: YAMLNode) -> LinkFilter.Dropped? {
+    if let dropped = LinkFilter.Dropped(rawValue: node.scalar?.text ?? "") { return dropped }
+    let known = LinkFilter.Dropped.allCases.map(\.rawValue).joined(separator: ", ")
+    error(.valueOutOfRange, "a link drops some of \(known)", node.span, "not one of these")
+    return nil
+  }
+
+  private mutating func truth(_ node: YAMLNode, _ key: String) -> Bool? {
+    if let truth = node.scalar?.bool { return truth }
+    wrongType(node, "`\(key)`", "`true` or `false`")
+    return nil
   }
 
   /// 198.18.N.1/24 (RFC 2544) and 2001:db8:N::1/64 (RFC 3849).

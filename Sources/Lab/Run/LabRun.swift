@@ -106,7 +106,15 @@ final class LabRun {
         try host(end.host)?.ask(
           ["interface", end.interface, families, place == 0 ? "watch" : ""] + end.addresses.map { "\($0)" })
       }
-      say("  link     \(cable.title), \(cable.familyText)")
+      for end in cable.ends where !cable.drops.isEmpty {
+        try host(end.host)?.ask(["drop", end.interface] + cable.drops.map(\.rawValue))
+      }
+      let dropped = cable.drops.isEmpty ? "" : ", drops \(cable.drops.map(\.rawValue).joined(separator: ", "))"
+      say("  link     \(cable.title), \(cable.familyText)\(dropped)")
+    }
+    for entry in plan.hosts {
+      if entry.forwards { try host(entry.name)?.ask(["forward"]) }
+      if !entry.gateway.isEmpty { try host(entry.name)?.ask(["gateway"] + entry.gateway.map { "\($0)" }) }
     }
     for host in hosts { try host.send(["carrier"]) }
     for host in hosts { _ = try host.answer(within: .seconds(10)) }
@@ -118,7 +126,8 @@ final class LabRun {
       let file = plan.hosts.first { $0.name == host.name }?.file
       say(
         "  host     \(host.name), \(addresses.map { "\($0)" }.joined(separator: ", "))"
-          + (file.map { ", runs culvert run -C \($0)" } ?? ""))
+          + (file.map { ", runs culvert run -C \($0)" } ?? "")
+          + (plan.hosts.first { $0.name == host.name }?.forwards == true ? ", forwards" : ""))
     }
     let running = runningHosts
     for (host, file) in running { try host.send(["run", file, recording(of: host.name)]) }

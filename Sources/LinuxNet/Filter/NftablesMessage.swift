@@ -8,6 +8,8 @@ import CLinux
 enum Nftables {
   /// NFPROTO_INET: packets of both families.
   static let inet: UInt8 = 1
+  /// NF_INET_PRE_ROUTING: packets as they arrive, whomever they are for.
+  static let preRouting: UInt32 = 0
   /// NF_INET_LOCAL_IN: packets for this host, before its sockets and its kernel get them.
   static let localIn: UInt32 = 1
   /// NF_INET_LOCAL_OUT: packets that this host itself sends, before routing has the last word.
@@ -85,6 +87,8 @@ enum Nftables {
   enum Expression {
     /// Loads NFT_META_NFPROTO: 2 for IPv4, 10 for IPv6.
     case loadFamily
+    /// Loads NFT_META_IIFNAME: the name of the interface by which the packet came, 16 bytes.
+    case loadArrival
     /// Loads NFT_META_L4PROTO: the protocol behind all extension headers.
     case loadProtocol
     /// Loads bytes that count from the transport header.
@@ -100,7 +104,7 @@ enum Nftables {
 
     var name: String {
       switch self {
-      case .loadFamily, .loadProtocol: "meta"
+      case .loadFamily, .loadArrival, .loadProtocol: "meta"
       case .loadTransport, .storeTransport: "payload"
       case .equals: "cmp"
       case .counter: "counter"
@@ -111,8 +115,13 @@ enum Nftables {
     func write(_ data: inout NetlinkMessage) {
       let register = NFT_REG_1.rawValue
       switch self {
-      case .loadFamily, .loadProtocol:
-        let key = if case .loadFamily = self { NFT_META_NFPROTO } else { NFT_META_L4PROTO }
+      case .loadFamily, .loadArrival, .loadProtocol:
+        let key =
+          switch self {
+          case .loadFamily: NFT_META_NFPROTO
+          case .loadArrival: NFT_META_IIFNAME
+          default: NFT_META_L4PROTO
+          }
         data.attribute(NFTA_META_KEY, network: key.rawValue)
         data.attribute(NFTA_META_DREG, network: register)
       case .loadTransport(let offset, let length):
