@@ -169,6 +169,29 @@ import Values
     #expect(load("", name: "x.conf").exitCode != 0)
   }
 
+  @Test("Two ends that belong together are fine, also one as wg-quick has it, and a hub with other peers besides")
+  func pairs() {
+    let here = ExampleFile.wireGuard(peers: [
+      .init(), .init(publicKey: Self.other, allowed: "10.0.0.3/32", endpoint: nil),
+    ])
+    let there = """
+      [Interface]
+      PrivateKey = \(ExampleFile.peerPrivateKey)
+      Address = 10.0.0.2/24
+      ListenPort = 51820
+      [Peer]
+      PublicKey = \(ExampleFile.ownKey)
+      AllowedIPs = 10.0.0.0/24
+      """
+    let report = Checker.check(
+      [(name: "here.yaml", bytes: Array(here.utf8))], with: [(name: "there.conf", bytes: Array(there.utf8))])
+    #expect(report.diagnostics.isEmpty, "\(report.diagnostics.map(\.message))")
+    let elsewhere = Checker.check(
+      [(name: "here.yaml", bytes: Array(here.utf8))],
+      with: [(name: "there.conf", bytes: Array(there.replacing("51820", with: "51821").utf8))])
+    #expect(elsewhere.codes == [.peerListensElsewhere])
+  }
+
   @Test("What a .conf file says can be written as YAML, and means the same")
   func translated() throws {
     let text = try #require(

@@ -65,6 +65,33 @@ struct NetLabPartsTests {
     #expect(path.family == .ipv6 && path.transport == ["icmp6", "quic"] && path.evidence == nil)
   }
 
+  @Test("A router, its clients and a firewall on a link are read")
+  func routers() throws {
+    let text = """
+      hosts:
+        router: {forwards: true}
+        desk: {gateway: router}
+      links:
+      - between: [router, desk]
+        drops: [udp, icmp6]
+      proofs:
+      - ping: {from: desk, to: 198.18.1.1}
+      """
+    let (found, diagnostics, _) = LabReader.read(name: "lab.yaml", bytes: Array(text.utf8))
+    #expect(diagnostics.isEmpty)
+    let plan = try #require(found)
+    #expect(plan.hosts.map(\.forwards) == [true, false])
+    #expect(plan.hosts.map { $0.gateway.map(\.description) } == [[], ["198.18.1.1", "2001:db8:1::1"]])
+    #expect(plan.cables[0].drops == [.udp, .icmp6])
+    for (old, new, code) in [
+      ("forwards: true", "forwards: 1", "CV0104"), ("[udp, icmp6]", "[udp, gre]", "CV0105"),
+      ("gateway: router", "gateway: nobody", "CV0202"), ("gateway: router", "gateway: desk", "CV0202"),
+    ] {
+      let broken = LabReader.read(name: "lab.yaml", bytes: Array(text.replacing(old, with: new).utf8))
+      #expect(broken.plan == nil && broken.diagnostics.first?.code.rawValue == code, "\(new)")
+    }
+  }
+
   @Test(
     "A mistake in lab.yaml is told with its place",
     arguments: [

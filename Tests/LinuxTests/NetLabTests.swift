@@ -18,6 +18,10 @@ private enum LabProgram {
     return "\(root)/examples/tun-over-icmp6"
   }()
 
+  static func example(_ name: String) -> String {
+    example.replacing("tun-over-icmp6", with: name)
+  }
+
   static let canRun = NetSupport.hasTun && access(path, X_OK) == 0
 }
 
@@ -38,6 +42,15 @@ struct NetLabTests {
     #expect(output.contains("IPv4: 0 packets"))
     #expect(output.contains("all 4 proofs hold"))
     #expect(hosts(of: LabProgram.example) == "0")
+  }
+
+  @Test(
+    "The other examples hold what they promise",
+    arguments: ["tun-over-tls", "wireguard", "wireguard-sites", "wireguard-over-tls"])
+  func examples(_ name: String) {
+    let output = NetSupport.output("\(LabProgram.path) lab \(LabProgram.example(name)); echo exit $?")
+    #expect(output.hasSuffix("exit 0\n"), "\(output)")
+    if name == "wireguard-over-tls" { #expect(!output.contains("UDP over IPv4"), "\(output)") }
   }
 
   @Test("It stays up: both ends restarted, the cable cut, the client's address changed, traffic flows within 5 s")

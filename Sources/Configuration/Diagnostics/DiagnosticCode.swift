@@ -97,6 +97,9 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case peerHasOwnTarget = "CV0615"
   case peerTLS = "CV0616"
   case peerProxyHeader = "CV0617"
+  case peerKey = "CV0618"
+  case peerSharedKey = "CV0619"
+  case peerAddressNotAllowed = "CV0620"
 
   // Security.
   case autherWithoutUsers = "CV0701"

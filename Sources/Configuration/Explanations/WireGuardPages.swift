@@ -58,6 +58,33 @@ extension Explanations {
       ],
       wrong: .init(ExampleFile.throughWireGuard(node: "10.9.0.2:1080")),
       right: .init(ExampleFile.throughWireGuard(node: "10.0.0.2:1080"))),
+    Explanation(
+      .peerKey, "a key that the other end does not know",
+      [
+        "WireGuard answers nobody whose public key is not among its peers. Each end has to have the other's public key: the one that `culvert pubkey` prints from the other's private key, not that private key itself, and not its own."
+      ],
+      wrong: .init(
+        ExampleFile.wireGuard(), with: ExampleFile.wireGuardPeer(peer: .init(publicKey: ExampleFile.otherKey))),
+      right: .init(ExampleFile.wireGuard(), with: ExampleFile.wireGuardPeer())),
+    Explanation(
+      .peerSharedKey, "preshared keys that differ",
+      [
+        "A preshared key is mixed into every handshake. When the two ends have different ones, or only one has any, no handshake succeeds, and neither end can tell why."
+      ],
+      wrong: .init(
+        ExampleFile.wireGuard(), with: ExampleFile.wireGuardPeer(peer: .init(sharedKey: ExampleFile.otherKey))),
+      right: .init(
+        ExampleFile.wireGuard(peers: [.init(sharedKey: ExampleFile.otherKey)]),
+        with: ExampleFile.wireGuardPeer(peer: .init(sharedKey: ExampleFile.otherKey)))),
+    Explanation(
+      .peerAddressNotAllowed, "an address that the other end drops",
+      [
+        "A peer may send from its allowed IPs and from nothing else: packets from another address are dropped after they were opened, without a word. The interface at the other end has an address that this end does not allow its peer."
+      ],
+      wrong: .init(
+        ExampleFile.wireGuard(),
+        with: ExampleFile.wireGuardPeer(peer: .init(publicKey: ExampleFile.ownKey, allowed: "10.0.0.9/32"))),
+      right: .init(ExampleFile.wireGuard(), with: ExampleFile.wireGuardPeer())),
   ]
 }
 
@@ -66,11 +93,13 @@ extension ExampleFile {
     var publicKey = ExampleFile.peerKey
     var allowed: String? = "10.0.0.2/32"
     var endpoint: String? = "vpn.example.com:51820"
+    var sharedKey: String?
   }
 
   static let privateKey = "yMa1Cw2T2GTA0aKoR0Co8pTOpG14NjcsRkadCbh2wV8="
   static let ownKey = "Q9Rc8yirYONdzSGhy0bZ2zjmFDLpM6kfISbLO2Payl4="
-  static let peerKey = "UngdpMdP6+MQqYR4JjYzy9SdKYKcgqxDpbWBI7ot/T0="
+  static let peerKey = "V4QqED2PrATN+BCtRrXSEN7+CxVhya0Npmom2Ipu0Bw="
+  static let peerPrivateKey = "sI5VvClcE8y0fskoMib5cYi0Fp9a/XUnk9Wu0rg+P0U="
   static let otherKey = "2qVSdCVD8lCsBhCEu8R4O9smBBOoxlnu7b71eoceOCk="
 
   /// A service with a WireGuard interface.
@@ -85,8 +114,18 @@ extension ExampleFile {
       lines.append("  - publicKey: \(peer.publicKey)")
       if let allowed = peer.allowed { lines.append("    allowedIPs: \(allowed)") }
       if let endpoint = peer.endpoint { lines.append("    endpoint: \(endpoint)") }
+      if let key = peer.sharedKey { lines.append("    presharedKey: \(key)") }
     }
     return lines.joined(separator: "\n")
+  }
+
+  /// The other end of it.
+  static func wireGuardPeer(peer: Peer? = nil) -> String {
+    var peer = peer ?? Peer(publicKey: ownKey)
+    if peer.publicKey == peerKey { peer.publicKey = ownKey }
+    if peer.allowed == "10.0.0.2/32" { peer.allowed = "10.0.0.1/32" }
+    peer.endpoint = nil
+    return wireGuard(peers: [peer]).replacing(privateKey, peerPrivateKey).replacing("10.0.0.1/24", "10.0.0.2/24")
   }
 
   /// A proxy that goes to a node through the interface.

@@ -31,6 +31,7 @@ struct PairRules {
       }
     }
     clients()
+    PairWireGuard(ends: ends, report: report).apply()
   }
 
   private func usedChains(of end: Configuration) -> [ChainConfiguration] {
