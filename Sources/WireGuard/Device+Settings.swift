@@ -102,6 +102,13 @@ extension Device {
     noteDeadline(of: peer)
   }
 
+  /// The way to the peer was lost and found again, so that the peer may have been away as well and know of no session:
+  /// makes a new one, instead of waiting until the silence is long enough to tell.
+  public mutating func renew(_ id: PeerID, at now: Instant) {
+    guard let peer = peers[id], peer.canSend(at: now) else { return }
+    initiate(peer, at: now)
+  }
+
   public mutating func allow(_ prefix: IPPrefix, for id: PeerID) {
     guard peers[id] != nil else { return }
     allowedIPs.insert(prefix, for: id)

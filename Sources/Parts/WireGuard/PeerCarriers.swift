@@ -26,21 +26,24 @@ final class PeerCarriers {
   private var complaints = ComplaintLimiter<String>()
   fileprivate var received: ((inout PacketBatch, Endpoint) -> Void)?
   fileprivate var writable: (() -> Void)?
+  fileprivate var reopened: ((Endpoint) -> Void)?
   /// Messages that found no carrier.
   private(set) var unsent: UInt64 = 0
 
   /// - Parameters:
   ///   - received: messages of the peer at that endpoint.
   ///   - writable: there may be room again.
+  ///   - reopened: the way to that endpoint stands again after it was lost.
   init(
     loop: EventLoop, log: Log, way: any Way, received: @escaping (inout PacketBatch, Endpoint) -> Void,
-    writable: @escaping () -> Void
+    writable: @escaping () -> Void, reopened: @escaping (Endpoint) -> Void
   ) {
     self.loop = loop
     self.log = log
     self.way = way
     self.received = received
     self.writable = writable
+    self.reopened = reopened
   }
 
   /// Adds a peer that is reached through the chain; its endpoint for the machine.
@@ -87,6 +90,7 @@ final class PeerCarriers {
     lines = [:]
     received = nil
     writable = nil
+    reopened = nil
     way.close()
   }
 
@@ -99,6 +103,7 @@ final class PeerCarriers {
     private var state = State.idle(after: Instant(nanoseconds: .min))
     private(set) var isFull = false
     private var since: Instant
+    private var wasLost = false
     /// What came while the carrier was opened: a handshake, and the first packets behind it.
     private var waiting: [[UInt8]] = []
     private var scratch: PacketBatchBox?
@@ -205,12 +210,15 @@ final class PeerCarriers {
       let messages = waiting
       waiting = []
       for message in messages { message.withUnsafeBytes { send($0) } }
+      if wasLost { owner.reopened?(endpoint) }
+      wasLost = false
     }
 
     private func lost(_ text: String) {
       owner.unsent &+= UInt64(waiting.count)
       waiting = []
       isFull = false
+      wasLost = true
       state = .idle(after: owner.loop.now + DialTiming.pause)
       if owner.complaints.isDue("\(target)", text, at: owner.loop.now) { owner.log.warn(text) }
       owner.writable?()

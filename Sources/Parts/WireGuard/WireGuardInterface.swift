@@ -185,7 +185,14 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     carriers = PeerCarriers(
       loop: loop, log: log, way: way,
       received: { [weak self] batch, endpoint in self?.messagesArrived(&batch, from: endpoint, nil) },
-      writable: { [weak self] in self?.carriersWritable() })
+      writable: { [weak self] in self?.carriersWritable() },
+      reopened: { [weak self] in self?.renew(at: $0) })
+  }
+
+  private func renew(at endpoint: Endpoint) {
+    change { device, now in
+      for id in device.peerIDs where device.status(of: id)?.endpoint == endpoint { device.renew(id, at: now) }
+    }
   }
 
   /// The endpoint that stands for a peer behind the chain; `nil` without a chain.
