@@ -93,6 +93,41 @@ import Values
     #expect(tls.largest == nil && tls.layers.map(\.bytes) == [22, 2] && tls.layers.map(\.name) == ["tls", "relay"])
   }
 
+  @Test("A WireGuard interface's routes are its peers', its sizes its own, and behind a chain it has no port")
+  func wireGuard() throws {
+    let node = HostRuleTests.address("192.0.2.7")
+    let host = HostRuleTests.facts { $0.ways[WayQuestion(node)] = .via(interface: "eth0", gateway: nil) }
+    let key = "bsGH2f/P2mbjft2PzjspYuqu+9L9YCVmnl91Yfg8kXg="
+    let straight = """
+      services:
+      - name: wg0
+        addr: :51820
+        handler: {type: wireguard, metadata: {privateKeyFile: /etc/wg.key}}
+        listener: {type: wireguard, metadata: {net: 10.0.0.1/24}}
+        peers:
+        - {publicKey: \(key), allowedIPs: "10.0.0.2/32,10.9.0.0/16,192.0.2.0/24", endpoint: "192.0.2.7:51820"}
+      """
+    let first = try plan(straight, host)
+    let interface = try #require(first.services.first?.interface)
+    #expect(interface.name == "wg0" && interface.mtu == 1420)
+    #expect(interface.routes.map(\.destination.description) == ["10.9.0.0/16", "192.0.2.0/24"])
+    #expect(interface.exceptions.map(\.node) == [node])
+    #expect(first.sockets.map { "\($0.use) \($0.transport) \($0.address)" }.first == "listen udp [::]:51820")
+    let packets = try #require(first.services.first?.ways.first?.packets)
+    #expect(packets.layers.map(\.bytes) == [20, 8, 32] && packets.largest == 1440)
+    #expect(first.files.map(\.path).contains("/var/run/wireguard/wg0.sock"))
+    #expect(first.files.map(\.path).contains("/etc/wg.key"))
+    let chain =
+      "chains: [{name: out, hops: [{nodes: [{name: n, addr: \"192.0.2.7:8443\", connector: {type: relay}, "
+      + "dialer: {type: tls}}]}]}]"
+    let second = try plan(
+      straight.with("  addr: :51820\n", "").with(
+        "type: wireguard, metadata: {priv", "type: wireguard, chain: out, metadata: {priv")
+        + "\n" + chain, host)
+    #expect(!second.sockets.contains { $0.use == .listen })
+    #expect(second.services.first?.ways.first?.packets?.layers.map(\.bytes) == [22, 2, 32])
+  }
+
   @Test("A route beside an equal one goes in halves, and a node inside the routes stays outside")
   func routes() throws {
     let node = HostRuleTests.address("198.51.100.7")

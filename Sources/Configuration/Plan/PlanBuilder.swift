@@ -242,6 +242,11 @@ public struct PlanBuilder {
     if configuration.services.contains(where: \.hasInterface) {
       list.append(Plan.File(path: "/dev/net/tun", use: .opened, purpose: "TUN interfaces", failure: nil))
     }
+    for service in configuration.services where service.isWireGuard {
+      let name = service.interfaceName ?? "INTERFACE"
+      list.append(
+        Plan.File(path: "/var/run/wireguard/\(name).sock", use: .made, purpose: "the socket for `wg`", failure: nil))
+    }
     let keys = Set(configuration.keyFiles.map(\.value))
     for file in configuration.readFiles {
       list.append(

@@ -85,6 +85,8 @@ extension Configuration {
     // Without a chain to listen at the end of, these listen here.
     case "rtcp" where listenerChain(of: service) == nil: transport = .tcp
     case "rudp" where listenerChain(of: service) == nil: transport = .udp
+    // All messages take the chain, unless a port is written for peers that come by themselves.
+    case "wireguard" where chain(of: service) != nil && address.port == 0: return nil
     case "udp", "quic", "wireguard": transport = .udp
     case "tun" where service.isTunServer: transport = .udp
     case "icmp": transport = .icmp
