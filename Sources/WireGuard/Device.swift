@@ -190,7 +190,7 @@ public struct Device: ~Copyable {
     if !outbox.isEmpty || eventsTaken < events.count { return (Instant(nanoseconds: .min), "output is queued") }
     guard let (instant, peer) = wakes.first else { return nil }
     guard let (due, reason) = peer.timers.nextDeadline(), due <= instant else {
-      return (instant, "a look at \(peer.id)")
+      return (instant, "a look at a peer")
     }
     return (instant, reason.rawValue)
   }
