@@ -42,6 +42,31 @@ extension Tunnels {
       try measure(ends, "\(carrier.testDescription), transfer") { try transfer(net, 32 << 20) }
     }
 
+    @Test(
+      "No packet of a WireGuard tunnel costs an allocation, alone or in a batch",
+      .enabled(if: WireGuardTools.missing.isEmpty, WireGuardTools.reason))
+    func wireGuard() throws {
+      let net = try Net()
+      defer { net.close() }
+      let keys = try WireGuardEnds(net)
+      let library = try net.compiled("allocations")
+      var ends: [(name: String, counter: AllocationCounter)] = []
+      for host in ["server", "client"] {
+        let file = "\(net.directory)/\(host).allocations"
+        try net.wireguard(
+          host, "wg0",
+          program: "env LD_PRELOAD=\(library) CULVERT_ALLOCATIONS=\(file) \(Machine.culvert) wireguard")
+        try net.setUp(host, keys)
+        ends.append((host, try AllocationCounter(file)))
+      }
+      try net.must("client", "wg set wg0 peer \(keys.key("server")) endpoint 10.99.0.2:51822")
+      try #require(net.ping("client", "10.7.0.2") != nil, net.story)
+      try pings(net, 3_000, to: "10.7.0.2")
+      try transfer(net, 8 << 20, to: "10.7.0.2")
+      try measure(ends, "WireGuard, pings") { try pings(net, 10_000, to: "10.7.0.2") * 2 }
+      try measure(ends, "WireGuard, transfer") { try transfer(net, 32 << 20, to: "10.7.0.2") }
+    }
+
     /// Runs the traffic and compares the program's allocations with the packets that it says it was.
     ///
     /// Measured once more where there were too many: a queue that grew is as large as it was the next time, and what each
@@ -70,8 +95,8 @@ extension Tunnels {
 
     /// Echoes, as fast as they come back, and how many did.
     @discardableResult
-    private func pings(_ net: Net, _ count: Int) throws -> Int {
-      let ping = try net.run("client", "ping -n -q -f -c \(count) -s 1000 \(Configurations.inner4)", within: 40)
+    private func pings(_ net: Net, _ count: Int, to address: String = Configurations.inner4) throws -> Int {
+      let ping = try net.run("client", "ping -n -q -f -c \(count) -s 1000 \(address)", within: 40)
       let words = ping.output.split(whereSeparator: \.isWhitespace)
       let place = try #require(words.firstIndex(of: "received,"), "\(ping.output)\n\(net.story)")
       let received = Int(words[place - 1]) ?? 0
@@ -81,8 +106,8 @@ extension Tunnels {
 
     /// Packets that a transfer of so many bytes takes at least, answers not counted.
     @discardableResult
-    private func transfer(_ net: Net, _ bytes: Int) throws -> Int {
-      try expectTransfer(net, from: "client", to: "server", Configurations.inner4, bytes)
+    private func transfer(_ net: Net, _ bytes: Int, to address: String = Configurations.inner4) throws -> Int {
+      try expectTransfer(net, from: "client", to: "server", address, bytes)
       return bytes / 1_420
     }
   }
