@@ -29,7 +29,8 @@ extension Device {
     else { return false }
     forgetHandshake(of: peer)
     let index = drawIndex(for: peer)
-    peer.newestSent = Timestamp(wallTime(at: now)).after(peer.newestSent)
+    let mark = mark(for: peer)
+    peer.newestSent = Timestamp(wallTime(at: now), mark: mark).after(peer.newestSent)
     message.store32(MessageType.initiation.rawValue, at: 0)
     message.store32(index, at: InitiationMessage.senderOffset)
     peer.noise.start(responder: peer.publicKey)
@@ -47,13 +48,13 @@ extension Device {
     }
     logKeys(of: peer.noise, with: peer)
     peer.jar.sign(message.room(0, InitiationMessage.size), mac1Offset: InitiationMessage.mac1Offset, at: now)
-    peer.handshake = .initiated(index)
+    peer.handshake = .initiated(index, mark: mark)
     return true
   }
 
   /// The handshake under way is none any more.
   mutating func forgetHandshake(of peer: Peer) {
-    if case .initiated(let index) = peer.handshake { indices[index] = nil }
+    if case .initiated(let index, _) = peer.handshake { indices[index] = nil }
     peer.handshake = .none
     peer.noise.forget()
   }
@@ -84,7 +85,7 @@ extension Device {
     tell(peer, .received, at: now)
     // Two that began at once forget their own: each will answer the other, and jitter decides the next round.
     forgetHandshake(of: peer)
-    respond(to: peer, remoteEphemeral, remoteIndex: message.sender, at: now)
+    respond(to: peer, remoteEphemeral, remoteIndex: message.sender, mark: talk.isOn ? timestamp.mark : nil, at: now)
     noteDeadline(of: peer)
     return .initiationTaken
   }
@@ -98,16 +99,22 @@ extension Device {
     }
   }
 
-  private mutating func respond(to peer: Peer, _ remoteEphemeral: PublicKey, remoteIndex: UInt32, at now: Instant) {
+  /// - Parameter mark: what the initiation said of its sender, where it is a Culvert.
+  private mutating func respond(
+    to peer: Peer, _ remoteEphemeral: PublicKey, remoteIndex: UInt32, mark: UInt8?, at now: Instant
+  ) {
     guard let endpoint = peer.endpoint, let message = outbox.add(ResponseMessage.size, to: endpoint) else { return }
     let index = drawIndex(for: peer)
     message.store32(MessageType.response.rawValue, at: 0)
     message.store32(index, at: ResponseMessage.senderOffset)
     message.store32(remoteIndex, at: ResponseMessage.receiverOffset)
+    let rotated = rotatedKey(of: peer, named: mark, isTheirs: true)
+    let isPostQuantum = rotated != nil
+    let preshared = rotated ?? peer.preshared.copy()
     let isMade = scratch.writeResponse(
       ephemeral: message.room(ResponseMessage.ephemeralOffset, 32),
       payload: UnsafeRawBufferPointer(start: nil, count: 0), into: message.room(ResponseMessage.emptyOffset, 16),
-      to: remoteEphemeral, peer.publicKey, preshared: peer.preshared, using: &random)
+      to: remoteEphemeral, peer.publicKey, preshared: preshared, using: &random)
     guard isMade else {
       outbox.takeBack()
       indices[index] = nil
@@ -117,7 +124,9 @@ extension Device {
     peer.jar.sign(message.room(0, ResponseMessage.size), mac1Offset: ResponseMessage.mac1Offset, at: now)
     peer.lastHandshakeSent = now
     peer.sentBytes &+= UInt64(ResponseMessage.size)
-    begin(peer, isInitiator: false, localIndex: index, remoteIndex: remoteIndex, at: now)
+    begin(
+      peer, isInitiator: false, localIndex: index, remoteIndex: remoteIndex, isMarked: mark != nil,
+      isPostQuantum: isPostQuantum, at: now)
     tell(peer, .sent, at: now)
   }
 
@@ -130,30 +139,46 @@ extension Device {
     {
       return refusal
     }
-    guard let id = indices[message.receiver], let peer = peers[id], peer.handshake == .initiated(message.receiver)
+    guard let id = indices[message.receiver], let peer = peers[id],
+      case .initiated(message.receiver, let mark) = peer.handshake
     else { return .unexpected }
     guard let identity else { return .wrongMAC }
-    // On a copy: a forged response must leave the handshake as it is.
-    scratch.copy(of: peer.noise)
-    let isOpen = withUnsafeTemporaryAllocation(byteCount: NoiseState.tag, alignment: 8) { room in
-      scratch.readResponse(
-        ephemeral: message.ephemeral, sealed: message.sealedEmpty, in: room, as: identity,
-        preshared: peer.preshared)
+    let rotated = rotatedKey(of: peer, named: mark, isTheirs: false)
+    let wasNamed = rotated != nil
+    var isPostQuantum = false
+    if let rotated { isPostQuantum = readResponse(message, of: peer, as: identity, preshared: rotated) }
+    if !isPostQuantum {
+      guard readResponse(message, of: peer, as: identity, preshared: peer.preshared) else { return .forged }
+      // The other end has not got what we named: it was started anew, or is no Culvert any more.
+      if wasNamed { peer.talk?.rotation.forget() }
     }
-    guard isOpen else { return .forged }
     peer.receivedBytes &+= UInt64(ResponseMessage.size)
     move(peer, to: source)
     // The index lives on as the session's.
     peer.handshake = .none
     peer.noise.forget()
     begin(
-      peer, isInitiator: true, localIndex: message.receiver, remoteIndex: message.sender, at: now)
+      peer, isInitiator: true, localIndex: message.receiver, remoteIndex: message.sender, isMarked: mark != nil,
+      isPostQuantum: isPostQuantum, at: now)
     if let sent = peer.lastHandshakeSent { peer.roundTrip = now - sent }
     tell(peer, .received, at: now)
     complete(peer, at: now)
+    beginTalk(peer, at: now)
+    if let span = peer.roundTrip { peer.talk?.measured(span) }
     events.append(.keepalive(peer.id))
     noteDeadline(of: peer)
     return .responseTaken
+  }
+
+  private func readResponse(
+    _ message: ResponseMessage, of peer: Peer, as identity: Identity, preshared: borrowing SecretKey
+  ) -> Bool {
+    // On a copy: a forged response must leave the handshake as it is.
+    scratch.copy(of: peer.noise)
+    return withUnsafeTemporaryAllocation(byteCount: NoiseState.tag, alignment: 8) { room in
+      scratch.readResponse(
+        ephemeral: message.ephemeral, sealed: message.sealedEmpty, in: room, as: identity, preshared: preshared)
+    }
   }
 
   mutating func receiveCookie(_ datagram: UnsafeRawBufferPointer, at now: Instant) -> Outcome {
@@ -167,12 +192,13 @@ extension Device {
 
   /// Makes the two keys of the session whose handshake `scratch` holds, and puts the session where it belongs.
   private mutating func begin(
-    _ peer: Peer, isInitiator: Bool, localIndex: UInt32, remoteIndex: UInt32,
+    _ peer: Peer, isInitiator: Bool, localIndex: UInt32, remoteIndex: UInt32, isMarked: Bool, isPostQuantum: Bool,
     at now: Instant
   ) {
     let first = SecretKey()
     let second = SecretKey()
-    scratch.split(initiator: first, responder: second)
+    let binding = SecretKey()
+    scratch.split(initiator: first, responder: second, binding: binding)
     let send: SendKey
     let receive: ReceiveKey
     if isInitiator {
@@ -184,7 +210,11 @@ extension Device {
     }
     receiveKeys[localIndex] = KeyBox(receive: receive)
     events.append(.receiveKey(localIndex: localIndex))
-    let session = Peer.Session(localIndex: localIndex, birth: now, isInitiator: isInitiator)
+    let session = Peer.Session(
+      localIndex: localIndex, birth: now, isInitiator: isInitiator,
+      talk: SessionTalk(
+        localIndex: localIndex, isInitiator: isInitiator, isMarked: isMarked, isPostQuantum: isPostQuantum,
+        binding: binding))
     if isInitiator {
       // A session of the peer's that was never used may still be: it takes the place of the one before.
       if let next = peer.next {
@@ -218,6 +248,7 @@ extension Device {
     if let key = peer.nextSendKey.take() { handOver(key, of: peer) }
     complete(peer, at: now)
     events.append(.release(peer.id))
+    beginTalk(peer, at: now)
   }
 
   private mutating func complete(_ peer: Peer, at now: Instant) {
@@ -254,6 +285,7 @@ extension Device {
     peer.current = nil
     peer.next = nil
     peer.nextSendKey = nil
+    endTalk(peer)
   }
 
   // MARK: Timers

@@ -34,9 +34,18 @@ extension Device {
     }
   }
 
-  private func agree(with peer: Peer) {
+  private mutating func agree(with peer: Peer) {
     peer.canAgree = identity.map { X25519.agree($0.privateKey, peer.publicKey, into: peer.staticStatic) } ?? false
     if !peer.canAgree { peer.staticStatic.wipe() }
+    // Nothing that was said under another key counts.
+    if let old = peer.talk {
+      old.end()
+      hear(peer)
+    }
+    peer.talk = identity.map {
+      PeerTalk(
+        ours: $0.publicKey, theirs: peer.publicKey, settings: talk, token: UInt32(truncatingIfNeeded: random.next()))
+    }
   }
 
   /// In the order in which they were added.
@@ -84,6 +93,7 @@ extension Device {
     guard let peer = peers[id], peer.endpoint != endpoint else { return }
     peer.endpoint = endpoint
     events.append(.endpoint(id, endpoint, why))
+    peer.talk?.pathChanged()
   }
 
   /// Whole seconds in the protocol's tools; zero for none. Where there was none the first is sent at once.
@@ -130,7 +140,9 @@ extension Device {
     return PeerStatus(
       id: id, publicKey: peer.publicKey, hasPresharedKey: !peer.preshared.isZero, endpoint: peer.endpoint,
       persistentKeepalive: peer.timers.persistentInterval, lastHandshake: peer.lastHandshake,
-      roundTrip: peer.roundTrip, receivedBytes: peer.receivedBytes, sentBytes: peer.sentBytes)
+      roundTrip: peer.talk?.prober.roundTrip ?? peer.roundTrip, receivedBytes: peer.receivedBytes,
+      sentBytes: peer.sentBytes, isCulvert: peer.talk?.isKnown == true,
+      isPostQuantum: peer.current?.talk.isPostQuantum == true, pathMTU: peer.talk?.prober.limit)
   }
 
   /// The wall clock's time of an instant, for what is shown.

@@ -51,6 +51,10 @@ public struct Device: ~Copyable {
     case allowedIPsChanged
     /// The pumps forget the peer.
     case removed(PeerID)
+    /// Contents for the peer are to be no larger than this; `nil` for as large as the device's MTU.
+    case pathLimit(PeerID, Int?)
+    /// The session in use is, or is not any more, one with a secret of ML-KEM-768.
+    case postQuantum(PeerID, Bool)
   }
 
   /// Why a peer's endpoint is another.
@@ -107,6 +111,10 @@ public struct Device: ~Copyable {
   var receiveKeys: [UInt32: KeyBox] = [:]
   var wakes = WakeQueue()
   private var lastPeer: UInt32 = 0
+  public internal(set) var talk = TalkSettings.none
+  /// What is to be said inside the tunnels.
+  var talks: [Talk] = []
+  var talksTaken = 0
   private var wall: (time: WallTime, at: Instant)?
 
   /// A key on its way to a pump.
@@ -144,7 +152,15 @@ public struct Device: ~Copyable {
   public mutating func handle(_ report: Outbound.Report, at now: Instant) {
     guard let peer = peers[report.peer] else { return }
     peer.sentBytes &+= report.bytes
-    if report.packets > 0 { tell(peer, .dataSent, at: now) }
+    if report.packets > 0 {
+      tell(peer, .dataSent, at: now)
+      if let talk = peer.talk {
+        talk.sent(bytes: report.bytes, at: now)
+        hear(peer)
+      }
+    }
+    // Talk is a sign of life, as a keepalive is. It asks for no answer, and no session is renewed for it.
+    if report.talks > 0 { tell(peer, .sent, at: now) }
     if report.packets > 0 || report.keepalives > 0 {
       tell(peer, .sent, at: now)
       if let session = peer.current,
@@ -167,13 +183,13 @@ public struct Device: ~Copyable {
 
   /// What the inbound pump opened of a session.
   public mutating func handle(_ report: Inbound.Report, at now: Instant) {
-    guard report.packets > 0 || report.keepalives > 0, let peer = peers[report.peer] else { return }
+    guard report.packets > 0 || report.keepalives > 0 || report.talks > 0, let peer = peers[report.peer] else { return }
     peer.receivedBytes &+= report.bytes
     if let next = peer.next, next.localIndex == report.localIndex { confirm(peer, next, at: now) }
     move(peer, to: report.source)
     tell(peer, .received, at: now)
     if report.packets > 0 { tell(peer, .dataReceived, at: now) }
-    renewWhereOld(peer, at: now)
+    if report.packets > 0 || report.keepalives > 0 { renewWhereOld(peer, at: now) }
     noteDeadline(of: peer)
   }
 
@@ -181,18 +197,24 @@ public struct Device: ~Copyable {
     while let peer = wakes.popDue(at: now) {
       tellTime(peer, at: now)
       while let action = peer.timers.pollAction() { perform(action, peer, at: now) }
+      if let talk = peer.talk {
+        talk.handleTimeout(at: now)
+        hear(peer, at: now)
+      }
       noteDeadline(of: peer)
     }
   }
 
   /// When `handleTimeout` is due, and why.
   public func nextDeadline() -> (Instant, String)? {
-    if !outbox.isEmpty || eventsTaken < events.count { return (Instant(nanoseconds: .min), "output is queued") }
+    if !outbox.isEmpty || eventsTaken < events.count || talksTaken < talks.count {
+      return (Instant(nanoseconds: .min), "output is queued")
+    }
     guard let (instant, peer) = wakes.first else { return nil }
-    guard let (due, reason) = peer.timers.nextDeadline(), due <= instant else {
+    guard let (due, reason) = peer.nextDeadline(), due <= instant else {
       return (instant, "a look at a peer")
     }
-    return (instant, reason.rawValue)
+    return (instant, reason)
   }
 
   /// Copies the next handshake message into a room of at least 148 bytes. Poll after each call, until `nil`.
@@ -254,7 +276,7 @@ public struct Device: ~Copyable {
 
   /// Sees to it that `handleTimeout` comes to the peer in time.
   mutating func noteDeadline(of peer: Peer) {
-    if let (instant, _) = peer.timers.nextDeadline() { wakes.wake(peer, at: instant) }
+    if let (instant, _) = peer.nextDeadline() { wakes.wake(peer, at: instant) }
   }
 
   /// An authentic message came from there.
@@ -262,6 +284,7 @@ public struct Device: ~Copyable {
     guard peer.endpoint != source else { return }
     peer.endpoint = source
     events.append(.endpoint(peer.id, source, .roamed))
+    peer.talk?.pathChanged()
   }
 
   /// Counts a handshake message with a right first MAC, and asks for a cookie where that is due; `nil` to go on.

@@ -44,21 +44,23 @@ public struct Inbound: ~Copyable {
   public struct Report: Sendable, Codable, Equatable {
     public var peer: PeerID
     public var localIndex: UInt32
-    /// Packets with content, keepalives, and the bytes of all their messages.
+    /// Packets with content, keepalives, what was said beside them, and the bytes of all their messages.
     public var packets: UInt64 = 0
     public var keepalives: UInt64 = 0
+    public var talks: UInt64 = 0
     public var bytes: UInt64 = 0
     /// Where the newest of them came from.
     public var source: Endpoint
 
     public init(
-      peer: PeerID, localIndex: UInt32, packets: UInt64 = 0, keepalives: UInt64 = 0, bytes: UInt64 = 0,
-      source: Endpoint
+      peer: PeerID, localIndex: UInt32, packets: UInt64 = 0, keepalives: UInt64 = 0, talks: UInt64 = 0,
+      bytes: UInt64 = 0, source: Endpoint
     ) {
       self.peer = peer
       self.localIndex = localIndex
       self.packets = packets
       self.keepalives = keepalives
+      self.talks = talks
       self.bytes = bytes
       self.source = source
     }
@@ -96,10 +98,14 @@ public struct Inbound: ~Copyable {
   /// Opens the transport messages of a batch in place. Afterwards the batch holds the packets for the host and nothing
   /// else; each handshake message was handed on in its turn.
   ///
-  /// - Parameter ecn: of the outer headers (`ECN`); marks go on to the packets inside (RFC 6040).
+  /// - Parameters:
+  ///   - ecn: of the outer headers (`ECN`); marks go on to the packets inside (RFC 6040).
+  ///   - talk: called with a content that is no IP packet, the peer and our index of the session: true where it was
+  ///     understood (`Device.receiveTalk`).
   public mutating func open(
     _ batch: inout PacketBatch, from source: Endpoint, ecn: UInt8 = ECN.incapable, at now: Instant,
-    handshake: (UnsafeRawBufferPointer) -> Void
+    handshake: (UnsafeRawBufferPointer) -> Void,
+    talk: (UnsafeRawBufferPointer, PeerID, UInt32) -> Bool = { _, _, _ in false }
   ) {
     var kept = 0
     for index in 0..<batch.count {
@@ -125,7 +131,12 @@ public struct Inbound: ~Copyable {
         let content = UnsafeRawBufferPointer(
           start: base + TransportMessage.contentOffset, count: message.contentSize)
         guard let size = InnerPacket.size(content) else {
-          drops.notIP &+= 1
+          if TalkMessage.mayBe(content), talk(content, entry.key.peer, entry.key.localIndex) {
+            entry.report.packets &-= 1
+            entry.report.talks &+= 1
+          } else {
+            drops.notIP &+= 1
+          }
           continue
         }
         guard let address = InnerPacket.source(content), allowedIPs.lookup(address) == entry.key.peer else {
@@ -169,6 +180,7 @@ public struct Inbound: ~Copyable {
     let report = entry.report
     entry.report.packets = 0
     entry.report.keepalives = 0
+    entry.report.talks = 0
     entry.report.bytes = 0
     return report
   }

@@ -138,9 +138,10 @@ struct NoiseState: ~Copyable {
 
   // MARK: The keys
 
-  /// The initiator's sending key and its receiving key; the state is wiped.
-  func split(initiator: borrowing SecretKey, responder: borrowing SecretKey) {
-    KDF.derive(chain, UnsafeRawBufferPointer(start: nil, count: 0), into: initiator, responder)
+  /// The initiator's sending key and its receiving key, and a third output of the same derivation, by which both ends can
+  /// bind other secrets to the session; the state is wiped.
+  func split(initiator: borrowing SecretKey, responder: borrowing SecretKey, binding: borrowing SecretKey) {
+    KDF.derive(chain, UnsafeRawBufferPointer(start: nil, count: 0), into: initiator, responder, binding)
     forget()
   }
 

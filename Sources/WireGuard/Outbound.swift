@@ -38,6 +38,8 @@ public struct Outbound: ~Copyable {
     public var looped: UInt64 = 0
     /// More packets waited than may.
     public var overflowed: UInt64 = 0
+    /// Larger than the path to the peer. The host was told, or they left in pieces.
+    public var oversized: UInt64 = 0
   }
 
   /// Messages for one peer that follow each other in the batch, with one congestion mark.
@@ -55,6 +57,8 @@ public struct Outbound: ~Copyable {
     public var peer: PeerID
     public var packets: UInt64 = 0
     public var keepalives: UInt64 = 0
+    /// What was said beside packets.
+    public var talks: UInt64 = 0
     public var bytes: UInt64 = 0
     /// The next counter of the key.
     public var counter: UInt64 = 0
@@ -64,12 +68,13 @@ public struct Outbound: ~Copyable {
     public var isWaiting = false
 
     public init(
-      peer: PeerID, packets: UInt64 = 0, keepalives: UInt64 = 0, bytes: UInt64 = 0, counter: UInt64 = 0,
-      localIndex: UInt32? = nil, isWaiting: Bool = false
+      peer: PeerID, packets: UInt64 = 0, keepalives: UInt64 = 0, talks: UInt64 = 0, bytes: UInt64 = 0,
+      counter: UInt64 = 0, localIndex: UInt32? = nil, isWaiting: Bool = false
     ) {
       self.peer = peer
       self.packets = packets
       self.keepalives = keepalives
+      self.talks = talks
       self.bytes = bytes
       self.counter = counter
       self.localIndex = localIndex
@@ -84,6 +89,8 @@ public struct Outbound: ~Copyable {
     /// The peer's index in our messages to it.
     var remoteIndex: UInt32?
     var endpoint: Endpoint?
+    /// Of contents.
+    var limit = Int.max
     var report: Report
     var isTouched = false
     /// Packets that wait, oldest first from `waitingStart`.
@@ -120,6 +127,14 @@ public struct Outbound: ~Copyable {
 
   public mutating func setEndpoint(_ endpoint: Endpoint?, of peer: PeerID) { entry(peer).endpoint = endpoint }
 
+  /// Contents for the peer are to be no larger; `nil` for any size.
+  public mutating func setLimit(_ limit: Int?, of peer: PeerID) { entry(peer).limit = limit ?? .max }
+
+  /// The largest content for the peer, where that is known.
+  public func limit(of peer: PeerID) -> Int? {
+    peers[peer.rawValue].flatMap { $0.limit == .max ? nil : $0.limit }
+  }
+
   public mutating func remove(_ peer: PeerID) { peers[peer.rawValue] = nil }
 
   /// Drops what waits for a peer: the device has given it up.
@@ -146,9 +161,13 @@ public struct Outbound: ~Copyable {
   /// Seals the packets of a batch in place, each for the peer that its destination belongs to. Afterwards the batch
   /// holds messages and nothing else, and `runs` says whose.
   ///
-  /// - Parameter unreachable: called with a packet that the host should be told about, before it is dropped.
+  /// - Parameters:
+  ///   - unreachable: called with a packet that the host should be told about, before it is dropped.
+  ///   - oversized: called with a packet that is larger than the path to its peer takes, and that size: true where
+  ///     somebody has seen to it, false where it is to be sent as it is.
   public mutating func seal(
-    _ batch: inout PacketBatch, at now: Instant, unreachable: (UnsafeRawBufferPointer, PeerID?) -> Void
+    _ batch: inout PacketBatch, at now: Instant, unreachable: (UnsafeRawBufferPointer, PeerID?) -> Void,
+    oversized: (UnsafeRawBufferPointer, PeerID, Int) -> Bool = { _, _, _ in false }
   ) {
     requireRooms(batch)
     runList.removeAll(keepingCapacity: true)
@@ -178,6 +197,10 @@ public struct Outbound: ~Copyable {
       if let remoteIndex = entry.remoteIndex, InnerPacket.isMessage(packet, to: remoteIndex) {
         // Sealed once more it would come back once more, larger each time, until both ends of the wire are full.
         drops.looped &+= 1
+        continue
+      }
+      if packet.count > entry.limit, oversized(packet, entry.peer, entry.limit) {
+        drops.oversized &+= 1
         continue
       }
       if sealOne(entry, endpoint, &batch, index, kept, at: now) { kept &+= 1 } else { wait(packet, entry) }
@@ -210,6 +233,23 @@ public struct Outbound: ~Copyable {
     }
     entry.waiting.removeAll(keepingCapacity: true)
     entry.waitingStart = 0
+    return true
+  }
+
+  /// Seals what the device wants to say to a peer, alone in a batch. False when it must not be said any more: the peer has
+  /// another session.
+  public mutating func seal(_ talk: Talk, into batch: inout PacketBatch, at now: Instant) -> Bool {
+    requireRooms(batch)
+    batch.removeAll()
+    runList.removeAll(keepingCapacity: true)
+    guard let entry = peers[talk.peer.rawValue], let endpoint = entry.endpoint, entry.localIndex == talk.localIndex,
+      entry.key?.isUsable(at: now) == true, talk.content.count <= talk.size, let room = batch.reserve(talk.size)
+    else { return false }
+    room.initializeMemory(as: UInt8.self, repeating: 0)
+    room.copyBytes(from: talk.content)
+    guard sealOne(entry, endpoint, &batch, 0, 0, at: now) else { return false }
+    entry.report.packets &-= 1
+    entry.report.talks &+= 1
     return true
   }
 

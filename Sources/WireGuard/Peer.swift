@@ -51,17 +51,23 @@ final class Peer {
   /// Where the peer stands in the queue of those to be woken.
   var wakePlace: Int?
 
+  /// What is said beside packets; `nil` while the device has no key.
+  var talk: PeerTalk?
+  /// What was told of the session in use.
+  var wasPostQuantum = false
+
   enum HandshakeState: Equatable {
     case none
-    /// Our initiation, with our index, waits for its response.
-    case initiated(UInt32)
+    /// Our initiation, with our index, waits for its response. It had a mark, by which it named a secret; 0 for none.
+    case initiated(UInt32, mark: UInt8?)
   }
 
   /// A session as the device sees it: its keys are with the pumps.
-  struct Session: Equatable {
+  struct Session {
     let localIndex: UInt32
     let birth: Instant
     let isInitiator: Bool
+    let talk: SessionTalk
   }
 
   init(_ id: PeerID, _ publicKey: PublicKey) {
@@ -71,6 +77,13 @@ final class Peer {
   }
 
   var sessions: [Session] { [previous, current, next].compactMap { $0 } }
+
+  func nextDeadline() -> (Instant, String)? {
+    let timer = timers.nextDeadline().map { ($0.0, $0.1.rawValue) }
+    guard let talk = talk?.nextDeadline() else { return timer }
+    if let timer, timer.0 <= talk { return timer }
+    return (talk, "an answer inside the tunnel")
+  }
 
   /// Whether there is a session to send with.
   func canSend(at now: Instant) -> Bool {
@@ -87,9 +100,15 @@ public struct PeerStatus: Sendable, Equatable {
   public let persistentKeepalive: TimeSpan
   /// When the newest session was proven by both ends; `nil` for never.
   public let lastHandshake: Instant?
-  /// From the last initiation of ours to its response.
+  /// Of handshakes, and of probes where the other end answers them.
   public let roundTrip: TimeSpan?
   /// Of all authentic messages, their headers and padding included.
   public let receivedBytes: UInt64
   public let sentBytes: UInt64
+  /// The other end is a Culvert that has answered inside of the session in use.
+  public let isCulvert: Bool
+  /// The session in use was made with a secret of ML-KEM-768.
+  public let isPostQuantum: Bool
+  /// The largest packet that gets through to the peer, as far as it was asked; in bytes.
+  public let pathMTU: Int?
 }

@@ -100,11 +100,14 @@ import Testing
     // Transport: the initiator's messages and the responder's take turns.
     let fromInitiator = SecretKey()
     let fromResponder = SecretKey()
-    left.split(initiator: fromInitiator, responder: fromResponder)
+    let one = SecretKey()
+    let other = SecretKey()
+    left.split(initiator: fromInitiator, responder: fromResponder, binding: one)
     let a = SecretKey()
     let b = SecretKey()
-    right.split(initiator: a, responder: b)
+    right.split(initiator: a, responder: b, binding: other)
     check(SecretKey.areEqual(a, fromInitiator) && SecretKey.areEqual(b, fromResponder), "both ends' keys")
+    check(SecretKey.areEqual(one, other) && !SecretKey.areEqual(one, a) && !SecretKey.areEqual(one, b), "the binding")
     let forward = PacketCipher(fromInitiator)
     let back = PacketCipher(fromResponder)
     for (number, (payload, sealed)) in Self.messages.dropFirst(2).enumerated() {
@@ -125,7 +128,7 @@ import Testing
   func forgotten() throws {
     let state = NoiseState()
     state.start(responder: try identity(Self.responder).publicKey)
-    state.split(initiator: SecretKey(), responder: SecretKey())
+    state.split(initiator: SecretKey(), responder: SecretKey(), binding: SecretKey())
     check(state.handshakeHash.allSatisfy { $0 == 0 }, "the hash")
   }
 

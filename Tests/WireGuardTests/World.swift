@@ -18,18 +18,30 @@ final class End {
   var sentMarks: [UInt8] = []
   var events: [Device.Event] = []
   var outcomes: [Device.Outcome] = []
+  /// What was said beside packets.
+  var said: [(at: Instant, talk: Talk)] = []
   var unreachable = 0
+  /// Packets that were refused because of the path's MTU, with that.
+  var refused: [(size: Int, limit: Int)] = []
+  /// Its pump is a plain one: nothing of what is said reaches the device.
+  var isDeaf = false
+  /// When a session was made last.
+  var lastSession: Instant?
+  /// Of probes that leave the host.
+  var linkMTU = Int.max
   private var outgoing: PacketBatch
   private var incoming = PacketBatch(capacity: 1 << 18, maximumCount: 64)
 
   init(
-    _ name: String, at address: Endpoint, seed: UInt64, mtu: Int = 1420, limits: LoadLimits = LoadLimits(), now: Instant
+    _ name: String, at address: Endpoint, seed: UInt64, mtu: Int = 1420, limits: LoadLimits = LoadLimits(),
+    talk: TalkSettings = .none, now: Instant
   ) {
     self.name = name
     self.address = address
     var random = SeededGenerator(seed)
     let key = SecretKey(using: &random)
     device = Device(limits: limits, random: random, at: now)
+    device.setTalk(talk, at: now)
     device.setPrivateKey(key, at: now)
     device.setWallClock(WallTime(seconds: 1_700_000_000), at: now)
     outbound = Outbound(mtu: mtu)
@@ -55,7 +67,12 @@ final class End {
     while !rest.isEmpty {
       outgoing.removeAll()
       while let next = rest.first, next.withUnsafeBytes({ outgoing.append(copying: $0) }) { rest.removeFirst() }
-      outbound.seal(&outgoing, at: now) { _, _ in unreachable += 1 }
+      outbound.seal(&outgoing, at: now) { _, _ in
+        unreachable += 1
+      } oversized: { packet, _, limit in
+        refused.append((packet.count, limit))
+        return true
+      }
       flush()
     }
     settle(at: now)
@@ -66,7 +83,11 @@ final class End {
     incoming.removeAll()
     for datagram in datagrams { #expect(datagram.withUnsafeBytes { incoming.append(copying: $0) }) }
     var messages: [[UInt8]] = []
-    inbound.open(&incoming, from: source, ecn: ecn, at: now) { messages.append(Array($0)) }
+    inbound.open(&incoming, from: source, ecn: ecn, at: now) {
+      messages.append(Array($0))
+    } talk: { content, peer, index in
+      !isDeaf && device.receiveTalk(content, from: peer, localIndex: index, at: now)
+    }
     for index in 0..<incoming.count { delivered.append(Array(incoming[index])) }
     for message in messages {
       outcomes.append(message.withUnsafeBytes { device.receive($0, from: source, at: now) })
@@ -94,6 +115,7 @@ final class End {
       }
       while let event = device.pollEvent() {
         events.append(event)
+        if case .handshakeCompleted = event { lastSession = now }
         obey(event, at: now)
         isMoving = true
       }
@@ -101,6 +123,15 @@ final class End {
       while let (size, to) = room.withUnsafeMutableBytes({ device.pollTransmit(into: $0) }) {
         sent.append((Array(room[..<size]), to))
         isMoving = true
+      }
+      while let talk = device.pollTalk() {
+        isMoving = true
+        if talk.isProbe, talk.size > linkMTU {
+          device.probeDidNotFit(talk, at: now)
+        } else if outbound.seal(talk, into: &outgoing, at: now) {
+          said.append((now, talk))
+          flush()
+        }
       }
     }
   }
@@ -117,7 +148,8 @@ final class End {
     case .release(let peer): release(peer, orKeepalive: false, at: now)
     case .gaveUp(let peer): outbound.dropWaiting(of: peer)
     case .endpoint(let peer, let endpoint, _): outbound.setEndpoint(endpoint, of: peer)
-    case .handshakeCompleted: break
+    case .handshakeCompleted, .postQuantum: break
+    case .pathLimit(let peer, let limit): outbound.setLimit(limit, of: peer)
     case .allowedIPsChanged:
       inbound.allowedIPs = device.allowedIPs
       outbound.allowedIPs = device.allowedIPs
@@ -158,9 +190,12 @@ final class World {
   private var wires: [(at: Instant, number: Int, bytes: [UInt8], from: Endpoint, to: Endpoint)] = []
   private var counter = 0
 
-  func end(_ name: String, _ address: String, mtu: Int = 1420, limits: LoadLimits = LoadLimits()) throws -> End {
+  func end(
+    _ name: String, _ address: String, mtu: Int = 1420, limits: LoadLimits = LoadLimits(), talk: TalkSettings = .none
+  ) throws -> End {
     let end = End(
-      name, at: try endpoint(address), seed: UInt64(ends.count + 1) &* 7919, mtu: mtu, limits: limits, now: now)
+      name, at: try endpoint(address), seed: UInt64(ends.count + 1) &* 7919, mtu: mtu, limits: limits, talk: talk,
+      now: now)
     ends.append(end)
     return end
   }
@@ -241,13 +276,26 @@ struct Two {
   let aAddress: IPAddress
   let bAddress: IPAddress
 
-  init(mtu: Int = 1420, limits: LoadLimits = LoadLimits(), bothKnow: Bool = false) throws {
-    a = try world.end("a", "192.0.2.1:51820", mtu: mtu)
-    b = try world.end("b", "192.0.2.2:51820", mtu: mtu, limits: limits)
+  init(
+    mtu: Int = 1420, limits: LoadLimits = LoadLimits(), bothKnow: Bool = false,
+    talk: (TalkSettings, TalkSettings)? = nil
+  ) throws {
+    a = try world.end("a", "192.0.2.1:51820", mtu: mtu, talk: talk?.0 ?? .none)
+    b = try world.end("b", "192.0.2.2:51820", mtu: mtu, limits: limits, talk: talk?.1 ?? .none)
     aPeer = try a.add(b, ["10.0.0.2/32", "fd00::2/128"], endpoint: b.address)
     bPeer = try b.add(a, ["10.0.0.1/32", "fd00::1/128"], endpoint: bothKnow ? a.address : nil)
     aAddress = try address("10.0.0.1")
     bAddress = try address("10.0.0.2")
+  }
+
+  /// `b` is started anew: the key is the same, and all else is forgotten.
+  func restartB(talk: TalkSettings) throws -> End {
+    let fresh = End("b", at: b.address, seed: 2 &* 7919, talk: talk, now: world.now)
+    fresh.device.setWallClock(WallTime(seconds: 1_700_000_500), at: world.now)
+    try fresh.add(a, ["10.0.0.1/32", "fd00::1/128"], endpoint: b.device.status(of: bPeer)?.endpoint)
+    world.ends.removeAll { $0 === b }
+    world.ends.append(fresh)
+    return fresh
   }
 
   func there(_ count: Int = 1, size: Int = 100, from number: Int = 0) -> [[UInt8]] {
