@@ -243,6 +243,13 @@ int culvert_request_packet_info(int fd, int family, int udp) {
   return granted;
 }
 
+void culvert_set_fragmentation(int fd, int family, int mode) {
+  int value = mode == 1 ? IP_PMTUDISC_PROBE : mode == 2 ? IP_PMTUDISC_DONT : IP_PMTUDISC_WANT;
+  // An IPv6 socket that sends to an IPv4-mapped address goes by IPv4's option. The numbers are the same.
+  culvert_set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, value);
+  if (family == 6) culvert_set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, value);
+}
+
 union control_buffer {
   struct cmsghdr header;
   char bytes[256];

@@ -12,6 +12,8 @@ public struct SystemError: Error, Hashable, Sendable {
 
   public var reason: String { String(cString: strerror(code)) }
 
+  /// A datagram that is larger than the link, or anything on the way that is known, takes.
+  public var isTooLarge: Bool { code == EMSGSIZE }
   public var isPermission: Bool { code == EPERM || code == EACCES }
   public var isUnreachable: Bool { code == ENETUNREACH || code == EHOSTUNREACH || code == EADDRNOTAVAIL }
 }

@@ -46,7 +46,7 @@ extension Device {
       indices[index] = nil
       return false
     }
-    logKeys(of: peer.noise, with: peer)
+    logKeys(of: peer.noise, with: peer, named: mark)
     peer.jar.sign(message.room(0, InitiationMessage.size), mac1Offset: InitiationMessage.mac1Offset, at: now)
     peer.handshake = .initiated(index, mark: mark)
     return true
@@ -120,7 +120,7 @@ extension Device {
       indices[index] = nil
       return
     }
-    logKeys(of: scratch, with: peer)
+    logKeys(of: scratch, with: peer, named: mark)
     peer.jar.sign(message.room(0, ResponseMessage.size), mac1Offset: ResponseMessage.mac1Offset, at: now)
     peer.lastHandshakeSent = now
     peer.sentBytes &+= UInt64(ResponseMessage.size)

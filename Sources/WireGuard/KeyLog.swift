@@ -17,7 +17,8 @@ extension Device {
   /// Takes the lines of one handshake, before its first message leaves.
   public typealias KeyLog = (UnsafeRawBufferPointer) -> Void
 
-  func logKeys(of state: borrowing NoiseState, with peer: Peer) {
+  /// - Parameter name: of the secret that the handshake names; the key that is made of it is logged too.
+  func logKeys(of state: borrowing NoiseState, with peer: Peer, named name: UInt8?) {
     guard let keyLog, let identity else { return }
     var text: [UInt8] = []
     // Enough for all: what is appended is never copied elsewhere.
@@ -31,6 +32,9 @@ extension Device {
     identity.privateKey.withUnsafeBytes { line("LOCAL_STATIC_PRIVATE_KEY", $0) }
     peer.publicKey.withUnsafeBytes { line("REMOTE_STATIC_PUBLIC_KEY", $0) }
     state.withEphemeral { line("LOCAL_EPHEMERAL_PRIVATE_KEY", $0) }
+    if let rotated = rotatedKey(of: peer, named: name, isTheirs: false) {
+      rotated.withUnsafeBytes { line("PRESHARED_KEY", $0) }
+    }
     if !peer.preshared.isZero { peer.preshared.withUnsafeBytes { line("PRESHARED_KEY", $0) } }
     text.withUnsafeMutableBytes { bytes in
       keyLog(UnsafeRawBufferPointer(bytes))

@@ -26,6 +26,9 @@ struct WireGuardCommand: ParsableCommand {
   @Flag(name: .shortAndLong, help: "Stay in the foreground.")
   var foreground = false
 
+  @Flag(help: "Say nothing but packets to other Culverts: no path MTU, no post-quantum keys (or CULVERT_PLAIN=1).")
+  var plain = false
+
   @Option(
     help: "trace, debug, info, warn or error; otherwise LOG_LEVEL (verbose, debug, error, silent).",
     completion: .list(["trace", "debug", "info", "warn", "error"]))
@@ -41,7 +44,7 @@ struct WireGuardCommand: ParsableCommand {
     do {
       loop = try EventLoop()
       signals = try SignalWatch(loop: loop, signals: [SIGINT, SIGTERM]) { _ in loop.stop() }
-      program = try WireGuardProgram(interface, loop: loop, log: log) { loop.stop() }
+      program = try WireGuardProgram(interface, isPlain: isPlain, loop: loop, log: log) { loop.stop() }
     } catch {
       try fail("\(error)")
     }
@@ -57,6 +60,8 @@ struct WireGuardCommand: ParsableCommand {
     SourceFiles.write("error: \(Log.escape(reason))\n", to: 2)
     throw ExitCode(1)
   }
+
+  private var isPlain: Bool { plain || getenv("CULVERT_PLAIN").map { String(cString: $0) } == "1" }
 
   private var level: Log.Level {
     if let logLevel, let level = Log.Level(name: logLevel) { return level }

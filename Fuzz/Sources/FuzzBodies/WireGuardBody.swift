@@ -75,7 +75,11 @@ private final class DeviceEnd {
       var batch = PacketBatch(capacity: max(bytes.count, 1), maximumCount: 1)
       guard batch.append(copying: UnsafeRawBufferPointer(memory)) else { return nil }
       var isHandshake = false
-      inbound.open(&batch, from: source, at: now) { _ in isHandshake = true }
+      inbound.open(&batch, from: source, at: now) { _ in
+        isHandshake = true
+      } talk: { content, peer, index in
+        device.receiveTalk(content, from: peer, localIndex: index, at: now)
+      }
       for index in 0..<batch.count { delivered.append(Array(batch[index])) }
       return isHandshake ? device.receive(UnsafeRawBufferPointer(memory), from: source, at: now) : nil
     }
@@ -96,6 +100,10 @@ private final class DeviceEnd {
       var room = [UInt8](repeating: 0, count: 148)
       while let (size, to) = room.withUnsafeMutableBytes({ device.pollTransmit(into: $0) }) {
         messages.append((Array(room[..<size]), to))
+      }
+      while let talk = device.pollTalk() {
+        isMoving = true
+        if outbound.seal(talk, into: &outgoing, at: now) { flush() }
       }
     }
   }
@@ -118,6 +126,8 @@ private final class DeviceEnd {
       if why == .roamed { roams += 1 }
       outbound.setEndpoint(endpoint, of: peer)
     case .handshakeCompleted: isHeard = true
+    case .postQuantum: break
+    case .pathLimit(let peer, let limit): outbound.setLimit(limit, of: peer)
     case .allowedIPsChanged:
       inbound.allowedIPs = device.allowedIPs
       outbound.allowedIPs = device.allowedIPs

@@ -75,6 +75,9 @@ int culvert_bind_to_device(int fd, const char *name);
 /// Control messages with packet info, traffic class and, for UDP, UDP_GRO. Returns a bit set of what was granted:
 /// 1 packet info, 2 traffic class, 4 GRO.
 int culvert_request_packet_info(int fd, int family, int udp);
+/// Whether what is sent from now on may be cut in pieces: 0 as the kernel knows the path, 1 never, and never mind what it
+/// knows, 2 by anybody.
+void culvert_set_fragmentation(int fd, int family, int mode);
 
 struct culvert_received {
   struct culvert_endpoint remote;

@@ -34,8 +34,9 @@ public final class WireGuardProgram {
 
   /// - Parameters:
   ///   - name: of the interface.
+  ///   - isPlain: say nothing to other Culverts beside packets.
   ///   - ended: the interface or the socket was removed.
-  public init(_ name: String, loop: EventLoop, log: Log, ended: @escaping () -> Void) throws {
+  public init(_ name: String, isPlain: Bool = false, loop: EventLoop, log: Log, ended: @escaping () -> Void) throws {
     self.loop = loop
     self.log = log
     self.ended = ended
@@ -45,6 +46,7 @@ public final class WireGuardProgram {
     port = try TunPort(loop: loop, device: device)
     interface = WireGuardInterface(
       loop: loop, arena: ReceiveArena(), log: log, port: port, random: SystemRandomNumberGenerator())
+    if isPlain { interface.setTalk(postQuantum: false, pathMTU: false) }
     let handler = UAPIHandler(interface: interface, log: log)
     socket = try UAPISocket(
       loop: loop, interface: device.name, answer: { handler.answer($0) },

@@ -202,6 +202,24 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
     }
   }
 
+  /// Who may cut a datagram in pieces that is larger than the path takes.
+  public enum Fragmentation: Int32, Sendable {
+    /// The kernel, where it knows of the path.
+    case asKnown = 0
+    /// Nobody: it arrives whole or not at all, whatever the kernel believes of the path.
+    case never = 1
+    /// The kernel and every router.
+    case anywhere = 2
+  }
+
+  /// Sends with another rule than the usual.
+  public func with<Result>(_ fragmentation: Fragmentation, _ body: () -> Result) -> Result {
+    let number: Int32 = family == .ipv4 ? 4 : 6
+    if registration != nil { culvert_set_fragmentation(descriptor, number, fragmentation.rawValue) }
+    defer { if registration != nil { culvert_set_fragmentation(descriptor, number, Fragmentation.asKnown.rawValue) } }
+    return body()
+  }
+
   public func close() {
     guard let registration else { return }
     loop.deregister(registration)

@@ -24,6 +24,11 @@ import WireGuard
 /// (`PeerCarriers`). While one of those is full, packets of hosts wait unsealed in a fair queue, as a slow stream would
 /// otherwise make a ping stand behind an upload.
 ///
+/// What is larger than the path to its peer takes, as far as the machine has found that out (`PathProber`), is answered
+/// with ICMP, so that its sender sends less; TCP is told before, in what it announces (`MSSClamp`). IPv4 packets that may
+/// be cut are cut here, inside. IPv6 packets up to 1,280 bytes have to pass any link: where the path is narrower they
+/// leave whole and may be cut outside.
+///
 /// An answer leaves from the address that its peer sent to last, so that a host with several addresses is one peer to the
 /// other end. When that address is gone the kernel chooses again.
 public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
@@ -36,6 +41,10 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     /// The peer has not answered for 90 seconds.
     case silent(PeerID)
     case removed(PeerID)
+    /// The largest packet that the path to the peer takes, in bytes; `nil` where it is not known.
+    case pathMTU(PeerID, Int?)
+    /// The session in use has, or has no longer, a key that is safe from quantum computers.
+    case postQuantum(PeerID, Bool)
   }
 
   private let loop: EventLoop
@@ -58,6 +67,10 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   /// What leaves by the machine's wish: packets that waited for a key, and keepalives.
   private var released: PacketBatch
   private let room = UnsafeMutableRawBufferPointer.allocate(byteCount: WireGuardInterface.roomSize, alignment: 16)
+  /// Packets that are too large for their peers' paths, in pieces or as they are.
+  private var pieces: PacketBatch
+  /// Of peers whose path is narrower than the TUN.
+  private var limits: [PeerID: Int] = [:]
   /// Replies to hosts inside, written to the TUN at the end of a batch.
   private var replies: PacketBatch
   private var repliesLeft = WireGuardInterface.repliesPerSecond
@@ -103,6 +116,10 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   /// To hosts inside, per second: RFC 4443, section 2.4 (f).
   private static let repliesPerSecond = 100
   private static let socketBuffer = 4 << 20
+  /// Every IPv6 link takes packets of this size (RFC 8200, section 5).
+  private static let minimumMTUIPv6 = 1280
+  /// No TCP header without data makes a packet larger.
+  private static let largestSYN = 128
 
   /// - Parameters:
   ///   - port: of a TUN that is up, or will be.
@@ -119,6 +136,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     outbound = Outbound(mtu: mtu)
     outgoing = Self.batch(mtu)
     released = Self.batch(mtu)
+    pieces = Self.batch(mtu)
     replies = PacketBatch(capacity: 32 * ICMPErrorReply.maximumReply, maximumCount: 32)
     if let recorder = loop.recorder {
       let tape = WireGuardTape(recorder, about: port.device.name)
@@ -126,6 +144,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       device.witness = tape
     }
     if let keyLog = WireGuardKeyLog.ofEnvironment(log) { device.keyLog = { keyLog.write($0) } }
+    device.setTalk(TalkSettings(mtu: mtu), at: loop.now)
     tellTime()
     timer = loop.makeTimer { [weak self] in self?.timeout() }
     port.owner = self
@@ -215,12 +234,26 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     outbound.mtu = mtu
     outgoing = Self.batch(mtu)
     released = Self.batch(mtu)
+    pieces = Self.batch(mtu)
     held = nil
+    change { device, now in
+      var talk = device.talk
+      talk.mtu = mtu
+      device.setTalk(talk, at: now)
+    }
   }
 
-  /// The host's addresses or routes changed: the kernel chooses anew where packets leave from.
+  /// The host's addresses or routes changed: the kernel chooses anew where packets leave from, and the paths are others.
   public func networkChanged() {
     for id in sightings.keys { sightings[id]?.local = nil }
+    device.networkChanged()
+  }
+
+  /// What is said to other Culverts beside packets; both are on at first.
+  public func setTalk(postQuantum: Bool, pathMTU: Bool) {
+    change { device, now in
+      device.setTalk(TalkSettings(postQuantum: postQuantum, pathMTU: pathMTU, mtu: outbound.mtu), at: now)
+    }
   }
 
   private func tellTime() {
@@ -262,9 +295,15 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   private func sealOutgoing() {
     let now = loop.now
-    outbound.seal(&outgoing, at: now) { packet, _ in tellUnreachable(packet) }
+    if !limits.isEmpty { clamp(&outgoing, isOutgoing: true) }
+    outbound.seal(&outgoing, at: now) { packet, _ in
+      tell(.unreachable, packet)
+    } oversized: { packet, _, limit in
+      refuse(packet, limit)
+    }
     sendOutgoing(from: 0, outbound.runs)
     if outbound.drops.looped != loops { tellOfLoop() }
+    if !pieces.isEmpty { sendPieces(at: now) }
     while let report = outbound.pollReport() { device.handle(report, at: now) }
     settle()
     flushReplies()
@@ -318,6 +357,40 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     return nil
   }
 
+  /// What waits for nothing is sent at once; without room in the socket it is lost, as on any full link.
+  private func sendPieces(at now: Instant) {
+    outbound.seal(&pieces, at: now) { _, _ in }
+    for run in outbound.runs {
+      if let socket {
+        _ = socket.with(.anywhere) { send(run, from: run.first, of: pieces) }
+      } else {
+        _ = send(run, from: run.first, of: pieces)
+      }
+    }
+    pieces.removeAll()
+  }
+
+  /// A packet does not fit; true when something else was done than to send it.
+  private func refuse(_ packet: UnsafeRawBufferPointer, _ limit: Int) -> Bool {
+    if IPPacketView.destination(of: packet)?.family == .ipv6, packet.count <= Self.minimumMTUIPv6 {
+      return pieces.append(copying: packet)
+    }
+    if !IPv4Fragmenter.cut(packet, mtu: limit, into: &pieces) { tell(.tooBig(mtu: limit), packet) }
+    return true
+  }
+
+  /// Lowers what TCP announces, either way, to what the path takes from us. Only for peers with a narrow path.
+  private func clamp(_ batch: inout PacketBatch, isOutgoing: Bool) {
+    for index in 0..<batch.count where batch.slot(index).length <= Self.largestSYN {
+      let packet = UnsafeRawBufferPointer(batch[index])
+      guard let other = isOutgoing ? IPPacketView.destination(of: packet) : IPPacketView.source(of: packet),
+        packet[other.family == .ipv4 ? 9 : 6] == 6, let peer = outbound.allowedIPs.lookup(other),
+        let limit = limits[peer]
+      else { continue }
+      MSSClamp.clamp(batch[index], mtu: max(limit, other.family == .ipv6 ? Self.minimumMTUIPv6 : 0))
+    }
+  }
+
   public func socketWritable(_ socket: any DatagramSocket) {
     guard let held else { return }
     sendOutgoing(from: held.next, held.runs)
@@ -355,12 +428,17 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       let outcome = device.receive(message, from: source, at: now)
       outcomes[outcome, default: 0] &+= 1
       tape?.note(outcome, size: message.count, from: source)
+    } talk: { content, peer, index in
+      device.receiveTalk(content, from: peer, localIndex: index, at: now)
     }
     while let report = inbound.pollReport() {
       if let arrival { see(report.peer, arrival, at: now) }
       device.handle(report, at: now)
     }
-    if !batch.isEmpty { port.write(&batch) }
+    if !batch.isEmpty {
+      if !limits.isEmpty { clamp(&batch, isOutgoing: false) }
+      port.write(&batch)
+    }
     settle(arrival)
   }
 
@@ -393,9 +471,32 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
         handle(event)
       }
       if transmit(arrival) { isIdle = false }
+      while let talk = device.pollTalk() {
+        isIdle = false
+        say(talk)
+      }
       if isIdle { break }
     }
     timer?.arm(at: device.nextDeadline()?.0)
+  }
+
+  /// Sends what the machine says inside the tunnel. A probe must arrive whole or not at all.
+  private func say(_ talk: Talk) {
+    guard outbound.seal(talk, into: &released, at: loop.now), let run = outbound.runs.first else { return }
+    if talk.isProbe, let limit = carriers?.messageLimit(to: run.endpoint), released[run.first].count > limit {
+      device.probeDidNotFit(talk, at: loop.now)
+    } else if talk.isProbe, let socket, carriers?.has(run.endpoint) != true {
+      let message = UnsafeRawBufferPointer(released[run.first])
+      let outcome = socket.with(.never) {
+        socket.send(
+          message, segment: message.count, to: run.endpoint, from: sightings[run.peer]?.local, ecn: 0)
+      }
+      if case .failed(let error) = outcome, error.isTooLarge { device.probeDidNotFit(talk, at: loop.now) }
+    } else {
+      // In pieces if need be: what is said in few words must not depend on what is found out by it.
+      _ = send(run, from: run.first, of: released)
+    }
+    while let report = outbound.pollReport() { device.handle(report, at: loop.now) }
   }
 
   /// Sends the machine's messages: those to one place together, as a flood from there gets as many answers. False when
@@ -462,30 +563,39 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
         arrival: isSame ? arrival : nil, local: isSame ? sightings[peer]?.local : nil, since: loop.now, why: why)
       heard?(.moved(peer, endpoint, why))
     case .handshakeCompleted(let peer): heard?(.joined(peer))
+    case .pathLimit(let peer, let limit):
+      outbound.setLimit(limit, of: peer)
+      limits[peer] = limit.flatMap { $0 < outbound.mtu ? $0 : nil }
+      log.debug("path MTU", ["peer": peer, "mtu": limit.map { "\($0)" } ?? "unknown"])
+      heard?(.pathMTU(peer, limit))
+    case .postQuantum(let peer, let isOn):
+      log.debug(isOn ? "the session is post-quantum" : "the session is not post-quantum any more", ["peer": peer])
+      heard?(.postQuantum(peer, isOn))
     case .allowedIPsChanged:
       outbound.allowedIPs = device.allowedIPs
       inbound.allowedIPs = device.allowedIPs
     case .removed(let peer):
       outbound.remove(peer)
       sightings[peer] = nil
+      limits[peer] = nil
       heard?(.removed(peer))
     }
   }
 
   // MARK: Replies to hosts inside
 
-  /// The reply comes from the address that nobody has: one from an address of this host would be dropped by its kernel,
+  /// The reply comes from the address that the packet did not reach: one from an address of this host would be dropped by its kernel,
   /// as nothing from outside may come from there.
-  private func tellUnreachable(_ packet: UnsafeRawBufferPointer) {
+  private func tell(_ reason: ICMPErrorReply.Reason, _ packet: UnsafeRawBufferPointer) {
     let second = loop.now.nanoseconds / 1_000_000_000
     if second != replySecond {
       replySecond = second
       repliesLeft = Self.repliesPerSecond
     }
-    guard repliesLeft > 0, let nobody = IPPacketView.destination(of: packet),
+    guard repliesLeft > 0, let other = IPPacketView.destination(of: packet),
       let reply = replies.reserve(ICMPErrorReply.maximumReply)
     else { return }
-    guard let size = ICMPErrorReply.write(.unreachable, answering: packet, from: nobody, to: reply) else {
+    guard let size = ICMPErrorReply.write(reason, answering: packet, from: other, to: reply) else {
       replies.removeLast()
       return
     }
