@@ -13,7 +13,7 @@ extension Tunnels {
       let net = try Net()
       defer { net.close() }
       let ends = try WireGuardEnds(net)
-      try net.tunnel(ends)
+      try net.tunnel(ends, isPlain: true)
       try net.must("client", "ping -c 10 -i 0.01 -W 2 10.7.0.2")
       // 148 and 92 for the handshake, and 10 times 84 bytes padded to 96 with 32 around.
       #expect(try net.transfer("client") == Transfer(received: 92 + 10 * 128, sent: 148 + 10 * 128))
@@ -25,7 +25,7 @@ extension Tunnels {
       let net = try Net()
       defer { net.close() }
       let ends = try WireGuardEnds(net)
-      try net.tunnel(ends)
+      try net.tunnel(ends, isPlain: true)
       #expect(net.ping("client", "10.7.0.2") != nil, net.story)
       // A router that swallows what is 1,360 bytes long: 1,297 padded to 1,300 are, and to 1,299 are not.
       try net.set(

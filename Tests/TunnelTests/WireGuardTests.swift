@@ -81,7 +81,7 @@ extension Tunnels {
       let net = try Net()
       defer { net.close() }
       let ends = try WireGuardEnds(net)
-      try net.tunnel(ends)
+      try net.tunnel(ends, isPlain: true)
       // 5 pings of 84 bytes, padded to 96, with 32 around, and a handshake of 148 and 92.
       _ = try net.at("client", "ping -c 5 -i 0.2 10.7.0.2")
       let transfer = try net.at("client", "wg show wg0 transfer").output.split(separator: "\t")

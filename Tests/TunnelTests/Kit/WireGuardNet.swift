@@ -59,9 +59,12 @@ extension Net {
   }
 
   /// Starts a device in the foreground, and waits until `wg` can talk to it.
+  ///
+  /// - Parameter isPlain: it says nothing to other Culverts, for tests that count what is on the wire.
   @discardableResult
-  func wireguard(_ host: String, _ interface: String, program: String? = nil) throws -> Program {
-    let command = program.map { "\($0) -f \(interface)" } ?? "\(Machine.culvert) wireguard -f \(interface)"
+  func wireguard(_ host: String, _ interface: String, program: String? = nil, isPlain: Bool = false) throws -> Program {
+    let ours = "\(Machine.culvert) wireguard -f --log-level debug\(isPlain ? " --plain" : "") \(interface)"
+    let command = program.map { "env LOG_LEVEL=verbose \($0) -f \(interface)" } ?? ours
     let started = try start(host, named(command, host), title: "\(host) \(interface)")
     let isThere = eventually(within: 10) { (try? at(host, "wg show \(interface)").isGood) == true }
     try #require(isThere != nil, "\(started.log)")
@@ -78,12 +81,16 @@ extension Net {
   }
 
   /// A tunnel between the two hosts; the client knows where the server is.
-  func tunnel(_ ends: WireGuardEnds, foreign: String? = nil) throws {
+  @discardableResult
+  func tunnel(_ ends: WireGuardEnds, foreign: String? = nil, isPlain: Bool = false) throws -> [String: Program] {
+    var programs: [String: Program] = [:]
     for host in ["client", "server"] {
-      try wireguard(host, "wg0", program: host == foreign ? WireGuardTools.wireguardGo : nil)
+      programs[host] = try wireguard(
+        host, "wg0", program: host == foreign ? WireGuardTools.wireguardGo : nil, isPlain: isPlain)
       try setUp(host, ends)
     }
     try must("client", "wg set wg0 peer \(ends.key("server")) endpoint 10.99.0.2:51822")
+    return programs
   }
 }
 
