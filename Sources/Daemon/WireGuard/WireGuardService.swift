@@ -233,7 +233,8 @@ final class WireGuardService: RunningService {
       guard let key = key(id) else { return }
       log.warn("peer does not answer", ["peer": title(of: key), "at": place(of: id)])
       names[key]?.silent()
-    case .removed: break
+    // The interface logs these itself.
+    case .pathMTU, .postQuantum, .removed: break
     }
   }
 
