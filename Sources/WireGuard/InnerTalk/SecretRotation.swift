@@ -22,8 +22,9 @@ import Values
 /// named, and then without: the second succeeds where the other end has lost its memory, and then this end forgets
 /// its secrets too. Nobody on the way can change what the initiation names, nor make a response.
 ///
-/// So whoever is on the way can prevent that secrets are made, by dropping what is large, or keep sessions from being
-/// made at all; that is seen in what is shown of the peer. He cannot have an end use less than both have.
+/// So whoever is on the way can prevent that secrets are made, by dropping what is large, and can drop initiations until
+/// the fourth in a row, which names none; both are seen in what is shown of the peer. By changing or replaying anything
+/// he cannot have an end use less than both have.
 final class SecretRotation {
   /// A secret and the byte by which it is named.
   private final class Secret {
