@@ -33,6 +33,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case http
   /// WireGuard: two devices and somebody between them, the table of prefixes, what `wg` says.
   case wireguard
+  /// What two Culverts say inside of WireGuard: the messages, and the search for the path's MTU.
+  case talk
   /// Recordings of machines, which strangers send: the reader, the replay and the timeline.
   case recording
 
@@ -54,6 +56,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .socks: try fuzzSOCKS(bytes, &marks)
     case .http: try fuzzHTTP(bytes, &marks)
     case .wireguard: try fuzzWireGuard(bytes, &marks)
+    case .talk: try fuzzTalk(bytes, &marks)
     case .recording: try fuzzRecording(bytes, &marks)
     }
     return marks
@@ -81,6 +84,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .socks: SOCKSPlace.allCases.map { "\($0)" }
     case .http: HTTPPlace.allCases.map { "\($0)" }
     case .wireguard: WireGuardPlace.allCases.map { "\($0)" }
+    case .talk: TalkPlace.allCases.map { "\($0)" }
     case .recording: RecordingPlace.allCases.map { "\($0)" }
     }
   }
