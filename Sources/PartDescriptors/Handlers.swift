@@ -16,6 +16,8 @@ extension PartCatalog {
       keys: [
         MetadataKey("privateKey", .secret, .available, "this end's key, Base64 as `culvert genkey` prints it"),
         MetadataKey("privateKeyFile", .string, .available, "a file that holds this end's key"),
+        MetadataKey("postQuantum", .bool, .available, "between two Culverts: ML-KEM secrets in each session; true"),
+        MetadataKey("probeMTU", .bool, .available, "between two Culverts: look for the path's MTU; true"),
       ],
       carries: .device, speaks: [.wireGuard]),
     PartDescriptor(

@@ -56,10 +56,35 @@ extension Tunnels {
       #expect(path.contains("\"transport\":[{\"layer\":\"udp\"},{\"layer\":\"wireguard\"}]"), "\(path)")
       #expect(path.contains("\"public key\":\"\(keys.key("client"))\""), "\(path)")
 
+      // Five seconds after the first session comes one with a secret of ML-KEM.
+      #expect(path.contains("\"pq\":\"no\""), "\(path)")
+      #expect(eventually(within: 20, every: 0.5) { (try? server.path().contains("pq: yes")) == true } != nil, net.story)
+      #expect(
+        eventually(within: 20, every: 0.5) { (try? server.path().contains("mtu: 1380")) == true } != nil, net.story)
+      #expect(net.ping("client", "10.7.0.2") != nil, net.story)
+
       client.signal(SIGTERM)
       #expect(client.wait(within: 3) == .exit(0), net.story)
       #expect(try shell("cat \(net.directory)/down").output == "down \(name)\n")
       #expect(try !net.run("client", "ip link show \(name)").isGood)
+    }
+
+    @Test("Two Culverts that are told not to say nothing beside WireGuard")
+    func quiet() throws {
+      let net = try Net()
+      defer { net.close() }
+      let keys = try Keys(net)
+      func quiet(_ file: String) -> String {
+        file.replacing("privateKey:", with: "postQuantum: false\n      probeMTU: false\n      privateKey:")
+      }
+      let server = try net.culvert("server", quiet(keys.server(peers: keys.peer("client", 1))))
+      try net.culvert(
+        "client", quiet(keys.client(peers: keys.peer("server", 2, endpoint: "10.99.0.2:51820"))))
+      try #require(net.ping("client", "10.7.0.2") != nil, net.story)
+      // A handshake, and a ping each way: what would come beside them comes within a second.
+      let late = eventually(within: 8, every: 0.5) { (try? server.path().contains("pq: yes")) == true }
+      #expect(late == nil)
+      #expect(try !server.path().contains("    mtu:"))
     }
 
     @Test("A key of a file that is this end's own, or none, is told before anything starts")

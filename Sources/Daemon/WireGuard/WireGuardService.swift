@@ -159,6 +159,7 @@ final class WireGuardService: RunningService {
     guard let interface else { return }
     var change = ControlChange()
     change.privateKey = settings.privateKey
+    interface.setTalk(postQuantum: settings.postQuantum, pathMTU: settings.probesMTU)
     let wanted = Set(settings.peers.map(\.publicKey))
     let present = interface.device.peerIDs.compactMap { interface.device.status(of: $0)?.publicKey }
     for key in present where !wanted.contains(key) {
@@ -294,6 +295,8 @@ final class WireGuardService: RunningService {
     var list = [("public key", Base64.encode(peer.publicKey.bytes))]
     let allowed = interface.device.allowedIPs.prefixes(of: peer.id).map(\.description)
     list.append(("allowed", allowed.isEmpty ? "nothing" : allowed.joined(separator: ", ")))
+    list.append(("pq", peer.isPostQuantum ? "yes" : "no"))
+    if let mtu = peer.pathMTU { list.append(("mtu", "\(mtu)")) }
     list.append(
       ("last handshake", peer.lastHandshake.map { "\(TimeSpan.seconds(Int64((now - $0).inSeconds))) ago" } ?? "never"))
     if let place = interface.place(of: peer.id) {

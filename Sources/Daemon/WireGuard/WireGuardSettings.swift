@@ -17,11 +17,16 @@ struct WireGuardSettings {
   }
 
   let privateKey: ControlChange.SecretBox
+  let postQuantum: Bool
+  let probesMTU: Bool
   let peers: [Peer]
 
   init(_ service: ServiceConfiguration) throws(StartReason) {
     let metadata = service.handler.metadata
     privateKey = try Self.key(metadata, "privateKey", "private key") ?? ControlChange.SecretBox(SecretKey())
+    postQuantum = metadata.bool("postQuantum") != false
+    // In a chain's carrier the size of a message says nothing of any path.
+    probesMTU = metadata.bool("probeMTU") != false && (service.handler.chain == nil || service.ignoresChains)
     let own = X25519.publicKey(of: privateKey.key)
     var peers: [Peer] = []
     for peer in service.peers {
