@@ -45,8 +45,9 @@ extension Net {
   /// A command with `wg0` and `wg1` by the names that they have on this host: the hosts of a net share one `/var/run`,
   /// where the sockets are.
   func named(_ command: String, _ host: String) -> String {
-    command.replacing("wg0", with: "cw\(getpid() % 100_000)\(host.prefix(1))")
-      .replacing("wg1", with: "cx\(getpid() % 100_000)\(host.prefix(1))")
+    // As words: a key has any three characters amid its own, once in some thousands.
+    command.replacing(/\bwg0\b/, with: "cw\(getpid() % 100_000)\(host.prefix(1))")
+      .replacing(/\bwg1\b/, with: "cx\(getpid() % 100_000)\(host.prefix(1))")
   }
 
   @discardableResult
