@@ -97,7 +97,7 @@ public struct PathReport {
   }
 
   /// Two digits below 10 ms, as `ping` has it: `0.18 ms`, `12.3 ms`.
-  private static func milliseconds(_ span: TimeSpan) -> String {
+  static func milliseconds(_ span: TimeSpan) -> String {
     let hundredths = max(0, span.nanoseconds) / 10_000
     let fraction = hundredths % 100
     return hundredths < 1000

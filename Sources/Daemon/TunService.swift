@@ -23,11 +23,10 @@ final class TunService: RunningService, DialGuardian {
   private let log: Log
   private var configuration: ServiceConfiguration
   private let netlink: NetlinkSocket
-  private let changes: SystemChanges
+  private let exceptions: TunnelExceptions
   private var device: TunDevice?
   private var port: TunPort?
   private var end: End?
-  private var exceptions: [IPAddress: NodeException] = [:]
   private var routePrefixes: [IPPrefix] = []
   private var usesOwnInterface = false
   /// Of a server: what its clients are asked for.
@@ -48,7 +47,7 @@ final class TunService: RunningService, DialGuardian {
     } catch {
       throw StartFailure(service: configuration.name.value, reason: "\(error)")
     }
-    changes = SystemChanges(netlink: netlink)
+    exceptions = TunnelExceptions(netlink: netlink, log: log)
     do throws(StartReason) {
       try start(whole)
       Hooks.run(configuration.metadata.strings("postUp"), "postUp", log: log)
@@ -89,23 +88,11 @@ final class TunService: RunningService, DialGuardian {
       try startServer(prefixes, routes, whole, port)
     }
     try addRoutes(routes, to: device)
-    setNameServers(listener.addresses("dns"), of: device)
+    InterfaceNames.set(listener, of: device, log: log)
     // As in GOST the interface is there when these run, and nothing was sent yet.
     hasRunHooks = true
     Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
     if case .client(let client) = end { client.start() }
-  }
-
-  /// Tells systemd-resolved, which forgets it together with the interface.
-  private func setNameServers(_ servers: [IPAddress], of device: TunDevice) {
-    guard !servers.isEmpty else { return }
-    let words = ["resolvectl", "dns", device.name] + servers.map(\.description)
-    if let problem = Hooks.run(words) {
-      log.warn("the name servers of the interface are not set: \(words.joined(separator: " ")): \(problem)")
-    } else {
-      log.info(
-        "name servers are set", ["interface": device.name, "servers": words.dropFirst(3).joined(separator: ",")])
-    }
   }
 
   private func addRoutes(
@@ -163,26 +150,7 @@ final class TunService: RunningService, DialGuardian {
   /// Called for each address before it is dialled.
   func prepare(_ address: IPAddress) -> TransportFailure? {
     guard let device, !usesOwnInterface else { return nil }
-    do throws(NetlinkError) {
-      if NodeException.isNeeded(for: address, routes: routePrefixes), exceptions[address] == nil {
-        let exception = NodeException(node: address, tunnel: device.index, netlink: netlink)
-        try exception.install()
-        exceptions[address] = exception
-        changes.add(exception)
-        if let way = exception.current {
-          log.info("exception route keeps the tunnel's own packets outside", ["node": address, "route": way])
-        }
-      }
-      if try NodeException.wouldLoop(to: address, via: device.index, netlink: netlink) {
-        return TransportFailure(
-          .unreachable,
-          "\(address) would be reached through \(device.name), the tunnel itself; route it elsewhere, or set "
-            + "`interface` or `so_mark` on the node")
-      }
-    } catch {
-      if !error.isNotThere { log.warn("cannot look at the route to \(address): \(error)") }
-    }
-    return nil
+    return exceptions.prepare(address, routes: routePrefixes, past: device, place: "on the node")
   }
 
   // MARK: Server
@@ -254,14 +222,7 @@ final class TunService: RunningService, DialGuardian {
   }
 
   func networkChanged() {
-    for (address, exception) in exceptions {
-      guard let outcome = try? exception.refresh() else { continue }
-      switch outcome {
-      case .unchanged: break
-      case .moved(let way): log.info("exception route moved", ["node": address, "route": way])
-      case .lost: log.warn("there is no way to the node at present", ["node": address])
-      }
-    }
+    exceptions.networkChanged()
     if case .client(let client) = end, let present = try? netlink.addresses() {
       client.networkChanged(hostAddresses: Set(present.map(\.prefix.address)))
     }
@@ -280,8 +241,7 @@ final class TunService: RunningService, DialGuardian {
       return Takeover(note: "the interface stays") { [self] in
         configuration = service
         old.close()
-        for problem in changes.restore() { log.warn("could not restore: \(problem)") }
-        exceptions = [:]
+        exceptions.restore()
         makeClient(service, target, way, device.addresses, port)
         if case .client(let client) = self.end { client.start() }
       }
@@ -316,8 +276,7 @@ final class TunService: RunningService, DialGuardian {
     end = nil
     port?.close()
     port = nil
-    for problem in changes.restore() { log.warn("could not restore: \(problem)") }
-    exceptions = [:]
+    exceptions.restore()
     device?.close()
     device = nil
     if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }

@@ -121,10 +121,21 @@ extension Tunnels {
       let client = try net.culvert(
         "client",
         keys.client(
-          peers: keys.peer("server", 2, endpoint: "10.99.0.2:51820", allowed: "0.0.0.0/0, ::/0")))
+          peers: keys.peer("server", 2, endpoint: "10.99.0.2:51820", allowed: "0.0.0.0/0, ::/0, 10.99.0.0/25")))
       #expect(net.ping("client", "203.0.113.7") != nil, net.story)
       #expect(net.ping("client", "10.7.0.2") != nil, net.story)
+      // The half of the link's own network is more exact than that network: without an exception it would swallow both.
       #expect(try net.run("client", "ip route get 10.99.0.2").output.contains("dev eth0"))
+      #expect(try net.run("client", "ip route get 10.99.0.3").output.contains("dev \(keys.interface("client"))"))
+      // A peer that moves is followed past the tunnel.
+      try net.set(
+        "server",
+        "ip addr add 10.99.0.9/24 dev eth0; ip addr del 10.99.0.2/24 dev eth0; ip addr add 10.99.0.9/24 dev eth0 || true"
+      )
+      #expect(net.ping("server", "10.7.0.1") != nil, net.story)
+      #expect(client.says("at=10.99.0.9:51820 because=roamed", within: 5) != nil, net.story)
+      #expect(try net.run("client", "ip route get 10.99.0.9").output.contains("dev eth0"))
+      #expect(net.ping("client", "203.0.113.7") != nil, net.story)
       #expect(try net.run("client", "ip route get 198.51.100.1").output.contains("dev \(keys.interface("client"))"))
       #expect(client.stop() == .exit(0), net.story)
       #expect(try net.run("client", "ip route; ip -6 route").output == before)

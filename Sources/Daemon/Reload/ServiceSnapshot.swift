@@ -109,7 +109,12 @@ struct ServiceSnapshot {
   private var outgoing: String { "\(service.interface?.value ?? "") \(service.mark?.value ?? 0)" }
 
   private func chainText(_ chain: ChainConfiguration?) -> String {
-    chain.map { NormalForm.text(of: whole.hops(of: $0)) } ?? ""
+    guard let chain else { return "" }
+    let hops = whole.hops(of: chain)
+    // A node that is dialled through an interface names the service that has it.
+    let through = hops.flatMap(\.nodes).compactMap { $0.dialer.metadata.string("service") }
+    let interfaces = whole.services.filter { through.contains($0.name.value) }.compactMap(\.interfaceName)
+    return NormalForm.text(of: hops) + interfaces.joined(separator: ",")
   }
 
   private static let hookNames: Set<String> = ["preup", "postup", "predown", "postdown"]

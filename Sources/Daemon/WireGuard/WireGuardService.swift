@@ -26,14 +26,12 @@ final class WireGuardService: RunningService {
   private let context: ServiceContext
   private let log: Log
   private var configuration: ServiceConfiguration
-  private let netlink: NetlinkSocket
-  private let changes: SystemChanges
+  private let exceptions: TunnelExceptions
   private var device: TunDevice?
   private var port: TunPort?
   private var interface: WireGuardInterface?
   private var control: UAPISocket?
   private var routes: [IPPrefix] = []
-  private var exceptions: [IPAddress: NodeException] = [:]
   private var names: [PublicKey: EndpointName] = [:]
   /// Of the peers of the file.
   private var titles: [PublicKey: String] = [:]
@@ -48,11 +46,10 @@ final class WireGuardService: RunningService {
     self.configuration = configuration
     log = context.log.named(name)
     do throws(NetlinkError) {
-      netlink = try NetlinkSocket()
+      exceptions = TunnelExceptions(netlink: try NetlinkSocket(), log: log)
     } catch {
       throw StartFailure(service: configuration.name.value, reason: "\(error)")
     }
-    changes = SystemChanges(netlink: netlink)
     do throws(StartReason) {
       try start(whole)
       Hooks.run(configuration.metadata.strings("postUp"), "postUp", log: log)
@@ -64,7 +61,6 @@ final class WireGuardService: RunningService {
 
   private func start(_ whole: Configuration) throws(StartReason) {
     let settings = try WireGuardSettings(configuration)
-    let metadata = configuration.listener.metadata
     let device: TunDevice
     let port: TunPort
     do throws(TunError) {
@@ -99,11 +95,12 @@ final class WireGuardService: RunningService {
         "mtu": device.mtu, "udp": interface.listenPort.map { "\($0)" } ?? "none",
       ])
     openControl(device, interface)
-    follow(settings)
-    try route(to: configuration.routed)
-    nameServers(metadata, of: device)
+    // As in `wg-quick` the interface is there when these run, and nothing was sent yet.
     hasRunHooks = true
     Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
+    follow(settings)
+    try route(to: configuration.routed)
+    InterfaceNames.set(configuration.listener.metadata, of: device, log: log)
   }
 
   private func listen(_ interface: WireGuardInterface) throws(StartReason) {
@@ -133,23 +130,6 @@ final class WireGuardService: RunningService {
     log.warn("the socket for `wg` was removed; the interface stays")
     control?.close()
     control = nil
-  }
-
-  private func nameServers(_ metadata: Metadata, of device: TunDevice) {
-    let servers = metadata.addresses("dns").map(\.description)
-    if !servers.isEmpty { resolved("dns", servers, device) }
-    let domains = metadata.strings("domains")
-    if !domains.isEmpty { resolved("domain", domains, device) }
-  }
-
-  /// Tells systemd-resolved, which forgets it together with the interface.
-  private func resolved(_ verb: String, _ words: [String], _ device: TunDevice) {
-    let command = ["resolvectl", verb, device.name] + words
-    if let problem = Hooks.run(command) {
-      log.warn("the name servers of the interface are not set: \(command.joined(separator: " ")): \(problem)")
-    } else {
-      log.info("name servers are set", ["interface": device.name, verb: words.joined(separator: ",")])
-    }
   }
 
   // MARK: Peers
@@ -295,6 +275,9 @@ final class WireGuardService: RunningService {
     var list = [("public key", Base64.encode(peer.publicKey.bytes))]
     let allowed = interface.device.allowedIPs.prefixes(of: peer.id).map(\.description)
     list.append(("allowed", allowed.isEmpty ? "nothing" : allowed.joined(separator: ", ")))
+    if let roundTrip = peer.roundTrip {
+      list.append(("round trip inside", PathReport.milliseconds(roundTrip)))
+    }
     list.append(("pq", peer.isPostQuantum ? "yes" : "no"))
     if let mtu = peer.pathMTU { list.append(("mtu", "\(mtu)")) }
     list.append(
@@ -333,14 +316,7 @@ final class WireGuardService: RunningService {
   }
 
   func networkChanged() {
-    for (address, exception) in exceptions {
-      guard let outcome = try? exception.refresh() else { continue }
-      switch outcome {
-      case .unchanged: break
-      case .moved(let way): log.info("exception route moved", ["node": address, "route": way])
-      case .lost: log.warn("there is no way to the peer at present", ["node": address])
-      }
-    }
+    exceptions.networkChanged()
     interface?.networkChanged()
     for name in names.values { name.networkChanged() }
   }
@@ -373,8 +349,7 @@ final class WireGuardService: RunningService {
     interface = nil
     port?.close()
     port = nil
-    for problem in changes.restore() { log.warn("could not restore: \(problem)") }
-    exceptions = [:]
+    exceptions.restore()
     device?.close()
     device = nil
     if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
@@ -387,27 +362,7 @@ extension WireGuardService: DialGuardian {
   /// Keeps messages to an address out of the tunnel: before a peer is reached there, and before a node is dialled.
   func prepare(_ address: IPAddress) -> TransportFailure? {
     guard let device, configuration.interface == nil, configuration.mark == nil else { return nil }
-    let address = address.canonical
-    do throws(NetlinkError) {
-      if NodeException.isNeeded(for: address, routes: routes), exceptions[address] == nil {
-        let exception = NodeException(node: address, tunnel: device.index, netlink: netlink)
-        try exception.install()
-        exceptions[address] = exception
-        changes.add(exception)
-        if let way = exception.current {
-          log.info("exception route keeps the tunnel's own packets outside", ["node": address, "route": way])
-        }
-      }
-      if try NodeException.wouldLoop(to: address, via: device.index, netlink: netlink) {
-        return TransportFailure(
-          .unreachable,
-          "\(address) would be reached through \(device.name), the tunnel itself; route it elsewhere, or set "
-            + "`interface` or `so_mark` on the service")
-      }
-    } catch {
-      if !error.isNotThere { log.warn("cannot look at the route to \(address): \(error)") }
-    }
-    return nil
+    return exceptions.prepare(address, routes: routes, past: device, place: "on the service")
   }
 }
 

@@ -71,7 +71,15 @@ final class PeerCarriers {
   /// Whether a carrier waits for room.
   var isFull: Bool { lines.values.contains(where: \.isFull) }
 
-  /// Sends messages of a batch; `nil` for an endpoint that is none of these.
+  /// Ends the carriers of all other endpoints.
+  func keep(only endpoints: Set<Endpoint>) {
+    for (endpoint, line) in lines where !endpoints.contains(endpoint) {
+      line.close()
+      lines[endpoint] = nil
+    }
+  }
+
+  /// Sends messages of a batch, to an endpoint that is one of these (`has`).
   func send(_ batch: borrowing PacketBatch, _ range: Range<Int>, to endpoint: Endpoint) {
     guard let line = lines[endpoint] else { return }
     line.send(batch, range)
@@ -79,8 +87,8 @@ final class PeerCarriers {
 
   func send(_ message: UnsafeRawBufferPointer, to endpoint: Endpoint) { lines[endpoint]?.send(message) }
 
-  /// What is known of the way to an endpoint, and since when it stands.
-  func legs(to endpoint: Endpoint) -> (legs: [Leg], since: Instant)? { lines[endpoint]?.legs }
+  /// What is known of the way to an endpoint; none while there is no carrier.
+  func legs(to endpoint: Endpoint) -> [Leg] { lines[endpoint]?.legs ?? [] }
 
   /// The largest message that crosses in a packet of its own; `nil` where sizes do not matter, or nothing is open.
   func messageLimit(to endpoint: Endpoint) -> Int? { lines[endpoint]?.messageLimit }
@@ -102,7 +110,6 @@ final class PeerCarriers {
     let target: HostPort
     private var state = State.idle(after: Instant(nanoseconds: .min))
     private(set) var isFull = false
-    private var since: Instant
     private var wasLost = false
     /// What came while the carrier was opened: a handshake, and the first packets behind it.
     private var waiting: [[UInt8]] = []
@@ -121,12 +128,11 @@ final class PeerCarriers {
       self.owner = owner
       self.endpoint = endpoint
       self.target = target
-      since = owner.loop.now
     }
 
-    var legs: (legs: [Leg], since: Instant)? {
-      guard case .open(let carrier) = state else { return nil }
-      return (carrier.legs, since)
+    var legs: [Leg] {
+      guard case .open(let carrier) = state else { return [] }
+      return carrier.legs
     }
 
     var messageLimit: Int? {
@@ -205,7 +211,6 @@ final class PeerCarriers {
       carrier.receiver = self
       state = .open(carrier)
       isFull = false
-      since = owner.loop.now
       owner.log.info("the way to a peer is open", ["endpoint": target])
       let messages = waiting
       waiting = []

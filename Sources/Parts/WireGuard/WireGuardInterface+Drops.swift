@@ -7,7 +7,8 @@ extension WireGuardInterface {
     return [
       ("not for a peer", outboundDrops.unroutable), ("no endpoint", outboundDrops.noEndpoint),
       ("no IP packet", outboundDrops.notIP &+ inboundDrops.notIP),
-      ("too many waiting", outboundDrops.overflowed), ("unsent", unsent), ("malformed", inboundDrops.malformed),
+      ("too many waiting", outboundDrops.overflowed), ("unsent", unsent), ("waited too long", lostWaiting),
+      ("malformed", inboundDrops.malformed),
       ("unknown session", inboundDrops.unknown), ("forged", inboundDrops.forged &+ outcome(.forged)),
       ("replayed", inboundDrops.replayed &+ outcome(.replayed)), ("foreign source", inboundDrops.foreignSource),
       ("wrong key", outcome(.wrongMAC, .unknownPeer)), ("over the limit", outcome(.cookieDemanded, .limited)),

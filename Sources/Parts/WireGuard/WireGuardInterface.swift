@@ -89,8 +89,11 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   /// Of the UDP socket; `nil` while there is none.
   public private(set) var listenPort: UInt16?
   public private(set) var mark: UInt32 = 0
-  /// Datagrams that the socket did not take.
-  public private(set) var unsent: UInt64 = 0
+  /// Messages that no socket and no carrier took.
+  public var unsent: UInt64 { unsentBySocket &+ (carriers?.unsent ?? 0) }
+  private var unsentBySocket: UInt64 = 0
+  /// Packets that waited for a full carrier and were dropped: too long, or too many.
+  public var lostWaiting: UInt64 { backlog?.lost ?? 0 }
   public private(set) var outcomes: [Device.Outcome: UInt64] = [:]
 
   /// Where a peer's packets come and go, as the socket has it.
@@ -206,6 +209,12 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       received: { [weak self] batch, endpoint in self?.messagesArrived(&batch, from: endpoint, nil) },
       writable: { [weak self] in self?.carriersWritable() },
       reopened: { [weak self] in self?.renew(at: $0) })
+  }
+
+  /// Of peers that are gone, or elsewhere.
+  private func forgetCarriers() {
+    guard let carriers else { return }
+    carriers.keep(only: Set(device.peerIDs.compactMap { device.status(of: $0)?.endpoint }))
   }
 
   private func renew(at endpoint: Endpoint) {
@@ -327,7 +336,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       return nil
     }
     guard let socket else {
-      unsent &+= UInt64(run.first + run.count - first)
+      unsentBySocket &+= UInt64(run.first + run.count - first)
       return nil
     }
     let storage = UnsafeRawBufferPointer(batch.storage)
@@ -349,7 +358,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       case .sent: index += count
       case .blocked(let sent): return index + sent / max(1, head.length)
       case .failed(let error):
-        unsent &+= UInt64(count)
+        unsentBySocket &+= UInt64(count)
         complain("cannot send to \(run.endpoint): \(error)", of: run.peer)
         index += count
       }
@@ -408,7 +417,9 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       asks = false
       // Without room in the socket these are lost, as on any full link; they are few.
       for run in outbound.runs {
-        if let stop = send(run, from: run.first, of: released) { unsent &+= UInt64(run.first + run.count - stop) }
+        if let stop = send(run, from: run.first, of: released) {
+          unsentBySocket &+= UInt64(run.first + run.count - stop)
+        }
       }
     }
     while let report = outbound.pollReport() { device.handle(report, at: loop.now) }
@@ -532,12 +543,12 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       }
       return
     }
-    guard let socket else { return unsent &+= UInt64(filled / max(1, last.size)) }
+    guard let socket else { return unsentBySocket &+= UInt64(filled / max(1, last.size)) }
     let local = arrival?.remote == destination ? arrival?.local : nil
     let from = local.flatMap { $0.isMulticast ? nil : $0 }
     let messages = UnsafeRawBufferPointer(rebasing: room[..<filled])
     if case .failed(let error) = socket.send(messages, segment: last.size, to: destination, from: from, ecn: 0) {
-      unsent &+= 1
+      unsentBySocket &+= 1
       if complaints.isDue(destination.description, "\(error)", at: loop.now) {
         log.warn("cannot send to \(destination): \(error)")
       }
@@ -557,6 +568,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       heard?(.silent(peer))
     case .endpoint(let peer, let endpoint, let why):
       outbound.setEndpoint(endpoint, of: peer)
+      forgetCarriers()
       let arrival = sightings[peer]?.arrival
       let isSame = arrival?.remote == endpoint
       sightings[peer] = Sighting(
@@ -576,6 +588,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
       inbound.allowedIPs = device.allowedIPs
     case .removed(let peer):
       outbound.remove(peer)
+      forgetCarriers()
       sightings[peer] = nil
       limits[peer] = nil
       heard?(.removed(peer))
@@ -584,8 +597,8 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
 
   // MARK: Replies to hosts inside
 
-  /// The reply comes from the address that the packet did not reach: one from an address of this host would be dropped by its kernel,
-  /// as nothing from outside may come from there.
+  /// The reply comes from the address that the packet did not reach: one from an address of this host would be dropped
+  /// by its kernel, as nothing from outside may come from there.
   private func tell(_ reason: ICMPErrorReply.Reason, _ packet: UnsafeRawBufferPointer) {
     let second = loop.now.nanoseconds / 1_000_000_000
     if second != replySecond {
@@ -631,20 +644,19 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     guard let endpoint = peer.endpoint, let carriers, carriers.has(endpoint) else {
       return [leg(to: peer, named: name)]
     }
-    let legs = carriers.legs(to: endpoint)?.legs ?? []
+    let legs = carriers.legs(to: endpoint)
     let traffic = Traffic(forward: peer.sentBytes, back: peer.receivedBytes)
     guard let last = legs.last else {
       return [
         Leg(
-          from: .us, to: .peer(name), local: nil, remote: nil, transport: [.wireGuard], traffic: traffic,
-          roundTrip: peer.roundTrip)
+          from: .us, to: .peer(name), local: nil, remote: nil, transport: [.wireGuard], traffic: traffic)
       ]
     }
-    // The round trip is the whole way's, and stands with the last leg for want of a better place.
+    // WireGuard's round trip is that of the whole way, and so it is none of a leg.
     return legs.dropLast() + [
       Leg(
         from: last.from, to: .peer(name), local: last.local, remote: last.remote,
-        transport: last.transport + [.wireGuard], traffic: traffic, roundTrip: peer.roundTrip)
+        transport: last.transport + [.wireGuard], traffic: traffic)
     ]
   }
 
