@@ -47,6 +47,7 @@ let package = Package(
     floor("WebSocket", ["Values"]),
     floor("ProxyProtocol", ["Values"]),
     floor("WireGuard", ["Values", "CryptoPrimitives"]),
+    floor("STUN", ["Values", "CryptoPrimitives"]),
     floor("NodeSelection", ["Values"]),
     floor("Recording", ["Values"]),
     floor(
@@ -119,6 +120,7 @@ let package = Package(
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink", "WebSocket", "ProxyProtocol", "SOCKS",
         "HTTPProxy", "Smux",
       ]),
+    tests("STUNTests", ["Values", "CryptoPrimitives", "STUN"]),
     tests("WireGuardTests", ["Values", "CryptoPrimitives", "WireGuard"]),
     tests(
       "RecordingTests",

@@ -3,6 +3,9 @@
 #include <CCryptoBoringSSL_aead.h>
 #include <CCryptoBoringSSL_bytestring.h>
 #include <CCryptoBoringSSL_curve25519.h>
+#include <CCryptoBoringSSL_digest.h>
+#include <CCryptoBoringSSL_hmac.h>
+#include <CCryptoBoringSSL_md5.h>
 #include <CCryptoBoringSSL_mem.h>
 #include <CCryptoBoringSSL_mlkem.h>
 #include <CCryptoBoringSSL_sha.h>
@@ -115,6 +118,24 @@ int culvert_equal(const void *left, const void *right, size_t count) {
 void culvert_wipe(void *memory, size_t count) { OPENSSL_cleanse(memory, count); }
 
 void culvert_sha1(void *digest, const void *bytes, size_t count) { SHA1(bytes, count, digest); }
+
+void culvert_sha256(void *digest, const void *bytes, size_t count) { SHA256(bytes, count, digest); }
+
+void culvert_md5(void *digest, const void *bytes, size_t count) { MD5(bytes, count, digest); }
+
+// HMAC_Init_ex takes a null key for "the same as before"; an empty one has to be some memory.
+void culvert_hmac(
+    void *tag, size_t tag_count, const void *key, size_t key_count, const void *first, size_t first_count,
+    const void *second, size_t second_count) {
+  HMAC_CTX state;
+  unsigned int written = 0;
+  HMAC_CTX_init(&state);
+  HMAC_Init_ex(&state, key != NULL ? key : "", key_count, tag_count == 32 ? EVP_sha256() : EVP_sha1(), NULL);
+  HMAC_Update(&state, first, first_count);
+  HMAC_Update(&state, second, second_count);
+  HMAC_Final(&state, tag, &written);
+  HMAC_CTX_cleanup(&state);
+}
 
 // Behind `MLKEM768_encap`, which draws its entropy itself: here it is the caller's, as all chance is. No header that may
 // be included has it; its keys are laid out as the public ones (bcm_interface.h). What it returns is always the same.

@@ -49,6 +49,14 @@ int culvert_equal(const void *_Nonnull left, const void *_Nonnull right, size_t 
 void culvert_wipe(void *_Nonnull memory, size_t count);
 /// SHA-1: 20 bytes.
 void culvert_sha1(void *_Nonnull digest, const void *_Nullable bytes, size_t count);
+/// SHA-256: 32 bytes.
+void culvert_sha256(void *_Nonnull digest, const void *_Nullable bytes, size_t count);
+/// MD5: 16 bytes.
+void culvert_md5(void *_Nonnull digest, const void *_Nullable bytes, size_t count);
+/// HMAC of a text in two pieces: with SHA-1 where the tag has 20 bytes, with SHA-256 where it has 32.
+void culvert_hmac(
+    void *_Nonnull tag, size_t tag_count, const void *_Nullable key, size_t key_count, const void *_Nullable first,
+    size_t first_count, const void *_Nullable second, size_t second_count);
 
 #define CULVERT_MLKEM_SEED 64
 #define CULVERT_MLKEM_PUBLIC 1184
