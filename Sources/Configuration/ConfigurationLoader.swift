@@ -91,9 +91,13 @@ public enum ConfigurationLoader {
 }
 
 extension [Diagnostic] {
-  /// What GOST would do is of no use to whoever sets up WireGuard, which GOST does not have.
+  /// What GOST would do is of no use to whoever sets up WireGuard or TURN, which GOST does not have.
   fileprivate func withoutForeignNotes(in configuration: Configuration, _ sources: SourceMap) -> [Diagnostic] {
-    let services = configuration.services.filter(\.isWireGuard).map(\.span)
+    let services =
+      configuration.services.filter { service in
+        service.isWireGuard || service.handler.descriptor?.name == "turn" || service.listener.descriptor?.name == "turn"
+      }.map(\.span)
+      + configuration.allNodes.filter { $0.dialer.descriptor?.name == "turn" }.map(\.span)
     guard !services.isEmpty || sources.files.contains(where: \.isWireGuard) else { return self }
     return map { diagnostic in
       guard let place = diagnostic.primary?.span,

@@ -243,7 +243,7 @@ extension Configuration {
 
   /// The files of private keys. The caller looks at them for `HostFacts.permissions`.
   public var keyFiles: [Located<String>] {
-    tlsBlocks.compactMap(\.keyFile).filter { !$0.value.isEmpty } + services.flatMap(\.wireGuardKeyFiles)
+    tlsBlocks.compactMap(\.keyFile).filter { !$0.value.isEmpty } + services.flatMap(\.secretFiles)
   }
 
   /// Every file that is read at the start. The caller tries them for `HostFacts.unreadable`.
@@ -256,11 +256,12 @@ extension Configuration {
       if let file = block.caFile { files.append(file) }
     }
     for service in services {
-      files += service.wireGuardKeyFiles
+      files += service.secretFiles
       if service.listener.descriptor?.encrypts == true {
         take(service.listener.tls)
         if service.listener.tls?.certFile == nil { take(tls) }
       }
+      if service.turnClient?.transport == .tls { take(service.listener.tls) }
       if service.handler.descriptor?.abilities.contains(.tls) == true, service.handler.metadata.bool("notls") != true {
         take(service.handler.tls)
         if service.handler.tls?.certFile == nil { take(tls) }
@@ -268,7 +269,7 @@ extension Configuration {
       for node in [chain(of: service), listenerChain(of: service)].compactMap({ $0 }).flatMap(hops(of:)).flatMap(
         \.nodes)
       {
-        if node.dialer.descriptor?.encrypts == true { take(node.dialer.tls) }
+        if node.encrypts { take(node.dialer.tls) }
         if node.connector.descriptor?.abilities.contains(.tls) == true, node.connector.metadata.bool("notls") != true {
           take(node.connector.tls)
         }

@@ -14,6 +14,7 @@ extension Configuration {
       for entry in metadata.entries {
         switch entry.value {
         case .secret(let secret): found.insert(secret.reveal())
+        case .secrets(let secrets): found.formUnion(secrets.map { $0.reveal() })
         case .texts(let texts):
           // A word as short as `close` stands everywhere, and no token is.
           for text in texts { found.formUnion([text.text, text.lastWord].filter { $0.utf8.count >= 8 }) }
@@ -24,6 +25,7 @@ extension Configuration {
     for auther in authers { for credentials in auther.credentials { add(credentials) } }
     for service in services {
       add(service.handler.auth)
+      add(service.listener.auth)
       for metadata in [service.metadata, service.handler.metadata, service.listener.metadata] { add(metadata) }
       for node in service.forwarder?.nodes ?? [] { add(node.metadata) }
       for peer in service.peers { add(peer.settings) }

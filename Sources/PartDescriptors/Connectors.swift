@@ -31,6 +31,9 @@ extension PartCatalog {
       ] + muxKeys,
       speaks: [.socks5], authentication: .credentials, overhead: udpTunOverhead, abilities: [.datagrams, .bind, .tls]),
     PartDescriptor(
+      .connector, ["turn"], .available, "TURN, with the dialer of the same name", speaks: [.turn],
+      authentication: .credentials, abilities: [.datagrams]),
+    PartDescriptor(
       .connector, ["direct", "virtual"], .available, "nothing: the target is dialled from here",
       keys: [MetadataKey("action", .choice(["reject"], later: []), .available, "`reject`: a dead end")],
       abilities: [.datagrams]),

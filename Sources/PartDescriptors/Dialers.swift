@@ -48,6 +48,9 @@ extension PartCatalog {
       ],
       transport: "tcp", abilities: [.proxyProtocol]),
     PartDescriptor(
+      .dialer, ["turn"], .available, "datagrams through a TURN server", keys: turnClientKeys, carries: .datagrams,
+      transport: "turn", overhead: Overhead(bytes: PacketSizes.channelHeader)),
+    PartDescriptor(
       .dialer, ["direct", "virtual"], .available, "no node: the target is dialled from here", portMeaning: .none),
     later(["utls"], "TLS with the fingerprint of a browser", transport: "tls", encrypts: true),
     later(["h2"], "a stream for each HTTP/2 request, TLS", transport: "h2", encrypts: true),

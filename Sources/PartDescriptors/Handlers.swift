@@ -21,6 +21,9 @@ extension PartCatalog {
       ],
       carries: .device, speaks: [.wireGuard]),
     PartDescriptor(
+      .handler, ["turn"], .available, "a STUN and TURN server", keys: turnServerKeys, carries: .both, speaks: [.turn],
+      authentication: .credentials),
+    PartDescriptor(
       .handler, ["relay"], .available, "GOST's relay protocol",
       keys: [
         readTimeoutKey, MetadataKey("bind", .bool, .available, "serve BIND requests"),

@@ -93,6 +93,9 @@ extension PartCatalog {
         MetadataKey("readQueueSize", .int(positive), .available, "datagrams waiting in a session"), backlogKey,
       ],
       carries: .datagrams, abilities: [.remote]),
+    PartDescriptor(
+      .listener, ["turn"], .available, "a relayed address of a TURN server, one session for each peer",
+      keys: turnListenerKeys, carries: .datagrams, portMeaning: .none, abilities: [.signsIn]),
     later(["h2"], "a stream for each HTTP/2 request, TLS", transport: "h2", encrypts: true),
     later(["h2c"], "a stream for each HTTP/2 request, clear text", transport: "h2c"),
     later(["http2"], "an HTTP/2 server for the handler `http2`", transport: "http2", encrypts: true),

@@ -12,6 +12,8 @@ public enum PacketSizes {
   /// What WireGuard adds to a packet, bytes: its header and the tag. Contents are padded to 16 bytes besides, but never
   /// beyond the interface's MTU.
   public static let wireGuardHeader = 32
+  /// The header of TURN's ChannelData, bytes (RFC 8656, section 12.4).
+  public static let channelHeader = 4
   /// What one end has of a datagram's length in a stream, bytes: relay's framing.
   public static let streamFrame = 2
 

@@ -86,6 +86,8 @@ public enum Ability: Sendable, Hashable {
   case proxyProtocol
   /// A listener: it binds at the last node of `listener.chain`.
   case remote
+  /// A listener: it has credentials of its own, which it sends to a server.
+  case signsIn
   /// A connector or a handler: it has TLS of its own, with a `tls` block of its own.
   case tls
   /// A transport whose two ends share one `mux` session among many streams.
@@ -100,11 +102,13 @@ public enum Carriage: Sendable {
   case streamsOrDatagrams
   /// The packets of an interface.
   case device
+  /// A handler whose protocol has a form for each: STUN and TURN.
+  case both
 }
 
 /// A protocol between a connector and a handler.
 public enum WireProtocol: String, Sendable, CaseIterable {
-  case relay, tunnel, router, tun, tap, wireGuard
+  case relay, tunnel, router, tun, tap, wireGuard, turn
   case http, http2, http3, masque
   case socks4, socks5
   case shadowsocks, shadowsocksUDP
@@ -121,6 +125,7 @@ public enum WireProtocol: String, Sendable, CaseIterable {
     case .tun: "TUN over UDP"
     case .tap: "TAP over UDP"
     case .wireGuard: "WireGuard"
+    case .turn: "TURN"
     case .http: "HTTP"
     case .http2: "HTTP/2"
     case .http3: "HTTP/3"
@@ -216,6 +221,18 @@ public enum MetadataType: Sendable, Equatable {
   case networks
   /// A list, or comma-separated text, of `TargetPattern`s.
   case targets
+  /// A list, or comma-separated text, of addresses.
+  case addressList
+  /// A list, or comma-separated text, of addresses with ports.
+  case endpoints
+  /// A list, or comma-separated text, of addresses as others see them, each with the host's own behind a slash.
+  case externals
+  /// A range of ports such as `49152-65535`.
+  case ports
+  /// Bytes a second, such as `10MB`; K is 1,024 as in GOST's limiters.
+  case rate
+  /// Text, or a list of texts, that is never printed.
+  case secrets
   /// A mapping of text to text, such as the lines of an HTTP header.
   case texts
   /// One of some words, case-sensitively; `later` are those that GOST has and Culvert does not have yet.
@@ -241,6 +258,12 @@ public enum MetadataType: Sendable, Equatable {
     case .addresses: "IP addresses, separated by commas"
     case .networks: "a list of addresses and networks such as `10.0.0.0/8`"
     case .targets: "a list of targets such as `10.0.0.0/8`, `10.0.0.0/8:22` or `all`"
+    case .addressList: "a list of IP addresses"
+    case .endpoints: "a list of addresses with ports such as `192.0.2.1:3478`"
+    case .externals: "a list of addresses such as `203.0.113.5` or `203.0.113.5/10.0.0.5`"
+    case .ports: "a range of ports such as `49152-65535`"
+    case .rate: "bytes a second, such as `10MB`"
+    case .secrets: "text, or a list of texts"
     case .texts: "a mapping of names to texts"
     case .choice(let words, _): words.map { "`\($0)`" }.joined(separator: " or ")
     case .path: "a path that begins with `/`"

@@ -132,15 +132,16 @@ import Values
     let expected: [PartKind: [String]] = [
       .listener: [
         "tun", "wireguard", "udp", "tcp", "tls", "quic", "icmp", "icmp6", "ws", "wss", "mws", "mwss", "mtls", "mtcp",
-        "rtcp", "rudp",
+        "rtcp", "rudp", "turn",
       ],
       .handler: [
-        "tun", "wireguard", "relay", "auto", "http", "socks4", "socks5", "tcp", "udp", "forward", "rtcp", "rudp",
+        "tun", "wireguard", "turn", "relay", "auto", "http", "socks4", "socks5", "tcp", "udp", "forward", "rtcp",
+        "rudp",
       ],
-      .connector: ["relay", "forward", "tcp", "http", "socks4", "socks5", "direct"],
+      .connector: ["relay", "forward", "tcp", "http", "socks4", "socks5", "turn", "direct"],
       .dialer: [
         "udp", "tcp", "tls", "quic", "icmp", "icmp6", "ws", "wss", "mws", "mwss", "mtls", "mtcp", "wireguard",
-        "direct",
+        "turn", "direct",
       ],
     ]
     #expect(available == expected[kind])

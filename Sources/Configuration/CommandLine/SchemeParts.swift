@@ -70,7 +70,11 @@ struct SchemeParts {
       return nil
     }
     first = isFirst ? name : Located(role.defaults.first, at: name.span)
-    second = isSecond ? name : Located(name.value == "ssu" ? "udp" : role.defaults.second, at: name.span)
+    // A TURN server is a handler and listens with UDP; the listener of that name is a client.
+    let isServer = role == .service && name.value == "turn"
+    second =
+      isSecond && !isServer
+      ? name : Located(isServer || name.value == "ssu" ? "udp" : role.defaults.second, at: name.span)
     isShared = true
   }
 

@@ -145,8 +145,8 @@ struct ServiceExpansion {
   ) -> YAMLNode {
     let (url, parts) = (shared.url, shared.parts)
     let span = url.whole.span
-    // SSH asks for credentials before there is anything to handle.
-    let isSSH = ["ssh", "sshd"].contains(parts.second.value)
+    // SSH asks for credentials before there is anything to handle; a client of a TURN server sends some.
+    let isSSH = ["ssh", "sshd", "turn"].contains(parts.second.value)
     let isRemote = ["rtcp", "rudp", "runix"].contains(parts.second.value)
     let reference = chain.map { Located($0, at: parts.second.span) }
     var handler = Tree(at: parts.first.span)

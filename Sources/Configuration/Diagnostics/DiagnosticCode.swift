@@ -155,6 +155,17 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case endpointInsideTunnel = "CV1107"
   case dialerWithoutPeer = "CV1108"
 
+  // TURN.
+  case turnWithoutCredentials = "CV1201"
+  case turnPorts = "CV1202"
+  case turnRealm = "CV1203"
+  case turnSecret = "CV1204"
+  case turnUser = "CV1205"
+  case turnExternal = "CV1206"
+  case turnAlternate = "CV1207"
+  case turnLifetime = "CV1208"
+  case turnFamily = "CV1209"
+
   /// Whether a warning of this code says that somebody could get in, listen or pretend: an error under `--strict`.
   public var isSecurity: Bool {
     switch self {

@@ -38,7 +38,7 @@ public enum Explanations {
   /// Every page, in the order of the codes.
   public static let all: [Explanation] =
     readingPages + shapePages + partPages + forwardPages + addressPages + tunPages + pairPages + commandLinePages
-    + acceptancePages + hostPages + wireGuardPages
+    + acceptancePages + hostPages + wireGuardPages + turnPages
 
   public static func page(for code: DiagnosticCode) -> Explanation? { all.first { $0.code == code } }
 

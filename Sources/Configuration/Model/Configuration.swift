@@ -72,14 +72,15 @@ public struct ServiceConfiguration: Sendable {
     return HostPort(addr.value, in: listener.descriptor)
   }
 
-  /// The files that keys of a WireGuard interface and its peers are read from.
-  public var wireGuardKeyFiles: [Located<String>] {
-    ([(handler.metadata, "privateKeyFile")] + peers.map { ($0.settings, "presharedKeyFile") }).compactMap {
-      metadata, name in
-      metadata.string(name).flatMap { text in
-        metadata.entry(name).map { Located(text, at: $0.valueSpan) }
+  /// The files that its secrets are read from: the keys of a WireGuard interface and its peers, those of a TURN server.
+  public var secretFiles: [Located<String>] {
+    ([(handler.metadata, "privateKeyFile"), (handler.metadata, "secretFile")]
+      + peers.map { ($0.settings, "presharedKeyFile") }).compactMap {
+        metadata, name in
+        metadata.string(name).flatMap { text in
+          metadata.entry(name).map { Located(text, at: $0.valueSpan) }
+        }
       }
-    }
   }
 
   /// Whether accepted connections begin with a PROXY protocol header, of either version.
@@ -115,6 +116,8 @@ public struct ListenerConfiguration: Sendable {
   public var descriptor: PartDescriptor?
   /// Of the listeners that bind at the last node of a chain: `rtcp`, `rudp`.
   public var chain: Located<String>?
+  /// Of the listener that signs in at a server: `turn`.
+  public var auth: Credentials?
   public var tls: TLSConfiguration?
   public var metadata: Metadata
   public var span: SourceSpan

@@ -31,6 +31,12 @@ public struct Metadata: Sendable {
     case routes([ConfiguredRoute])
     case targets([TargetPattern])
     case texts([NamedText])
+    case endpoints([Endpoint])
+    case externals([ExternalAddress])
+    case ports(ClosedRange<UInt16>)
+    /// Bytes a second.
+    case rate(Int)
+    case secrets([Secret])
   }
 
   public let entries: [Entry]
@@ -96,6 +102,28 @@ public struct Metadata: Sendable {
   /// A list of addresses such as `dns`; empty when the key was not written.
   public func addresses(_ name: String) -> [IPAddress] {
     if case .addresses(let value)? = entry(name)?.value { value } else { [] }
+  }
+
+  /// A list of addresses with ports; empty when the key was not written.
+  public func endpoints(_ name: String) -> [Endpoint] {
+    if case .endpoints(let value)? = entry(name)?.value { value } else { [] }
+  }
+
+  public func externals(_ name: String) -> [ExternalAddress] {
+    if case .externals(let value)? = entry(name)?.value { value } else { [] }
+  }
+
+  public func ports(_ name: String) -> ClosedRange<UInt16>? {
+    if case .ports(let value)? = entry(name)?.value { value } else { nil }
+  }
+
+  /// Bytes a second; `nil` for zero as well.
+  public func rate(_ name: String) -> Int? {
+    if case .rate(let value)? = entry(name)?.value, value != 0 { value } else { nil }
+  }
+
+  public func secrets(_ name: String) -> [Secret] {
+    if case .secrets(let value)? = entry(name)?.value { value } else { [] }
   }
 
   /// `routes`: each with its own gateway where one was written.

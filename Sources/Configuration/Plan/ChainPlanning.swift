@@ -97,7 +97,7 @@ struct ChainPlanning {
   }
 
   private func certificate(_ node: NodeConfiguration) -> Plan.Node.Certificate {
-    guard node.dialer.descriptor?.encrypts == true else { return .none }
+    guard node.encrypts else { return .none }
     if node.dialer.tls?.secure?.value == true { return .verified }
     return node.dialer.tls?.caFile?.value.isEmpty == false ? .chain : .unverified
   }
@@ -121,7 +121,10 @@ struct ChainPlanning {
       return inDatagrams(way, family)
     }
     // The connector `forward` over `udp` is a datagram as it is.
-    if nodes.count == 1, first.dialer.descriptor?.carries == .datagrams { return inDatagrams(way, family) }
+    if nodes.count == 1, first.dialer.descriptor?.carries == .datagrams, first.turn?.transport ?? .udp == .udp {
+      let header = first.dialer.descriptor?.overhead.bytes ?? 0
+      return inDatagrams(way, family, and: header > 0 ? (first.dialer.type.value, header) : nil)
+    }
     // SOCKS5's own UDP, beside the connection.
     if nodes.count == 1, first.connector.metadata.string("relay") == "udp" {
       return inDatagrams(

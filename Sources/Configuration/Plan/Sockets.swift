@@ -109,8 +109,10 @@ extension Configuration {
           guard let dialer = node.dialer.descriptor, let address = node.address, !address.host.isEmpty else { continue }
           list.append(
             DialSocket(
-              service: service.name.value, node: node.name.value, transport: SocketTransport(dialer: dialer),
-              address: address, family: dialer.family, leaving: leaving.to(node), span: node.addr.span,
+              service: service.name.value, node: node.name.value,
+              transport: node.turn.map { $0.transport == .udp ? .udp : .tcp } ?? SocketTransport(dialer: dialer),
+              address: address, family: dialer.family ?? node.turn?.onlyFamily, leaving: leaving.to(node),
+              span: node.addr.span,
               hasAlternative: hop.nodes.count > 1))
         }
         // Behind a node that is none the next hop is dialled from here.
@@ -118,6 +120,12 @@ extension Configuration {
       }
     }
     let leaving = leaving(service, by: chain(of: service))
+    if let turn = service.turnClient {
+      list.append(
+        DialSocket(
+          service: service.name.value, node: "", transport: turn.transport == .udp ? .udp : .tcp, address: turn.server,
+          family: turn.onlyFamily, leaving: leaving, span: turn.span, hasAlternative: false))
+    }
     guard goesStraight(service) else { return list }
     if service.isWireGuard {
       for peer in service.peers {
@@ -165,7 +173,7 @@ extension SocketTransport {
 extension ServiceConfiguration {
   /// Whether what its clients send are packets or datagrams.
   var carriesDatagrams: Bool {
-    hasInterface || listener.descriptor?.name == "udp" || listener.descriptor?.name == "rudp"
+    hasInterface || ["udp", "rudp", "turn"].contains(listener.descriptor?.name)
   }
 
   /// What the interface is named: as the file says, else a WireGuard interface as its service where that can be;

@@ -102,6 +102,7 @@ struct ConfigurationReader {
     let object = read(node, Grammar.shape(.listener, type.descriptor), neighbours, judgesPlacement: isKnown)
     return ListenerConfiguration(
       type: type.name, descriptor: type.descriptor, chain: filled(object?.text("chain")),
+      auth: type.descriptor?.abilities.contains(.signsIn) == true ? credentials(object?.value("auth")) : nil,
       tls: tls(object?.value("tls")),
       metadata: partMetadata(
         object, type, Array(neighbours.dropFirst()), siblings: [sibling, Sibling(ofService: service)]),

@@ -91,17 +91,21 @@ enum Grammar {
   static let listener = listener(isRemote: false)
   /// A listener that binds at the last node of a chain.
   static let remoteListener = listener(isRemote: true)
+  /// A listener that signs in at a server: `turn`.
+  static let signingListener = listener(isRemote: false, signsIn: true)
+  /// With the keys of every listener.
+  static let everyListener = listener(isRemote: true, signsIn: true)
 
-  private static func listener(isRemote: Bool) -> Shape {
+  private static func listener(isRemote: Bool, signsIn: Bool = false) -> Shape {
     Shape(
-      "a listener", "type tls metadata" + (isRemote ? " chain" : ""), notYet: "chainGroup",
+      "a listener", "type tls metadata" + (isRemote ? " chain" : "") + (signsIn ? " auth" : ""), notYet: "chainGroup",
       other: (isRemote
         ? []
         : [
           .init(
             name: "chain",
             state: .belongs(in: "handler", why: "only the listeners `rtcp`, `rudp` and `runix` dial through a chain"))
-        ]) + listenerAuthentication)
+        ]) + listenerAuthentication.filter { !signsIn || $0.name != "auth" })
   }
 
   private static let listenerAuthentication: [Shape.Field] = [
@@ -159,7 +163,9 @@ enum Grammar {
   static func shape(_ kind: PartKind, _ part: PartDescriptor?) -> Shape {
     switch kind {
     case .handler: part?.abilities.contains(.tls) == true ? handlerWithTLS : handler
-    case .listener: part?.abilities.contains(.remote) == true ? remoteListener : listener
+    case .listener:
+      part?.abilities.contains(.remote) == true
+        ? remoteListener : part?.abilities.contains(.signsIn) == true ? signingListener : listener
     case .connector: part?.abilities.contains(.tls) == true ? connectorWithTLS : connector
     case .dialer: dialer
     }

@@ -11,7 +11,7 @@ struct ValueReader {
   /// In JSON files GOST reads every number as a float, and floats in metadata as zero.
   let isJSON: Bool
   /// The key as the user wrote it, for messages.
-  private var writtenName = ""
+  private(set) var writtenName = ""
 
   init(report: Report, isJSON: Bool) {
     self.report = report
@@ -40,7 +40,12 @@ struct ValueReader {
     case .strings: return strings(node, key)
     case .prefixes: return prefixes(node, key)
     case .address: return address(node, key).map { Result(value: .address($0)) }
-    case .addresses: return addresses(node, key)
+    case .addresses, .addressList: return addresses(node, key)
+    case .endpoints: return endpoints(node, key)
+    case .externals: return externals(node, key)
+    case .ports: return ports(node, key).map { Result(value: .ports($0)) }
+    case .rate: return rate(node, key).map { Result(value: .rate($0)) }
+    case .secrets: return secrets(node, key)
     case .routes: return routes(node, key)
     case .networks: return networks(node, key)
     case .targets: return targets(node, key)
@@ -168,7 +173,7 @@ struct ValueReader {
     return span
   }
 
-  private func text(_ node: YAMLNode, _ key: MetadataKey) -> String? {
+  func text(_ node: YAMLNode, _ key: MetadataKey) -> String? {
     guard let scalar = node.scalar else {
       report.add(wrongType(node, key))
       return nil
@@ -182,7 +187,7 @@ struct ValueReader {
         Diagnostic(
           .numberAsText, "`\(writtenName)` is text, and GOST reads this as a number and writes it anew", .warning,
           at: .init(node.span, "quote it"),
-          fix: key.type == .secret
+          fix: key.type == .secret || key.type == .secrets
             ? Diagnostic.Fix(
               "put it in quotes",
               [.init(start(of: node.span), "\""), .init(end(of: node.span), "\"")])
@@ -399,7 +404,7 @@ struct ValueReader {
   }
 
   private func addresses(_ node: YAMLNode, _ key: MetadataKey) -> Result? {
-    guard let items = commaItems(node, key, mayBeList: false) else { return nil }
+    guard let items = commaItems(node, key, mayBeList: key.type == .addressList) else { return nil }
     var addresses: [IPAddress] = []
     for item in items {
       if let address = IPAddress(item.value) {
@@ -459,7 +464,7 @@ struct ValueReader {
   }
 
   /// The items of comma-separated text (or of a list), each with its place; blank ones are left out.
-  private func commaItems(_ node: YAMLNode, _ key: MetadataKey, mayBeList: Bool) -> [Located<String>]? {
+  func commaItems(_ node: YAMLNode, _ key: MetadataKey, mayBeList: Bool) -> [Located<String>]? {
     if let items = node.sequence {
       guard mayBeList else {
         let joined = items.compactMap { $0.scalar?.text }

@@ -54,7 +54,7 @@ struct ChainRules {
         else { continue }
         if index > 0 { further(node, dialer, in: chain) }
         if index > 0 { sockets(node, hop, in: chain) }
-        if index < hops.count - 1, dialer.carries == .datagrams, connector.speaks == [.raw] {
+        if index < hops.count - 1, dialer.carries == .datagrams, connector.speaks == [.raw] || dialer.name == "turn" {
           report.add(
             Diagnostic(
               .chainOrder, "the dialer `\(node.dialer.type.value)` can only be the last hop of a chain",
@@ -96,7 +96,10 @@ struct ChainRules {
           .chainOrder, "the dialer `\(type.value)` can only be the first hop of a chain",
           at: .init(type.span, "the hop before it opens a stream"), and: [.init(chain.name.span, "in this chain")],
           notes: ["GOST would connect by TCP here, whatever the dialer says"],
-          help: ["leave the last hop out: its node is the target then"]))
+          help: [
+            dialer.name == "turn"
+              ? "put this hop first and leave the others out" : "leave the last hop out: its node is the target then"
+          ]))
     }
   }
 
@@ -165,7 +168,8 @@ struct ChainRules {
 
   /// Two parts that do not fit each other are reported as a pair.
   private func isPair(_ connector: PartDescriptor, _ dialer: PartDescriptor) -> Bool {
-    if dialer.carries == .datagrams, connector.speaks != [.raw] { return false }
+    if (connector.name == "turn") != (dialer.name == "turn") { return false }
+    if dialer.carries == .datagrams, connector.speaks != [.raw], connector.name != "turn" { return false }
     return (connector.name == "direct") == (dialer.name == "direct")
   }
 

@@ -65,10 +65,14 @@ struct PairRules {
   }
 
   private func listeners(for node: NodeConfiguration, from index: Int) -> [Match] {
-    guard let transport = node.dialer.descriptor?.transport else { return [] }
+    guard let transport = transport(of: node) else { return [] }
     return others(than: index).flatMap { other in
       other.end.services.filter { self.transport(of: $0) == transport }.map { Match(end: other.end, service: $0) }
     }
+  }
+
+  private func transport(of node: NodeConfiguration) -> String? {
+    node.turn?.transport.rawValue ?? node.dialer.descriptor?.transport
   }
 
   /// What a service's listener is reached by: a TUN server has a UDP port.
@@ -157,9 +161,7 @@ struct PairRules {
   }
 
   private func nobodyListens(_ chain: ChainConfiguration, of index: Int) {
-    guard let node = ends[index].hops(of: chain).first?.nodes.first, let dialer = node.dialer.descriptor,
-      let transport = dialer.transport
-    else { return }
+    guard let node = ends[index].hops(of: chain).first?.nodes.first, let transport = transport(of: node) else { return }
     let services = others(than: index).flatMap(\.end.services).filter { $0.handler.descriptor?.carries != .device }
     // The service that was probably meant: one that speaks the right protocol.
     let meant = services.filter { service in
@@ -186,6 +188,13 @@ struct PairRules {
   private func credentials(_ node: NodeConfiguration, _ match: Match) {
     guard [.credentials, .userName].contains(match.service.handler.descriptor?.authentication) else { return }
     let known = match.end.credentials(of: match.service.handler)
+    // Time-limited credentials are made of a secret, and name whom they like.
+    if match.service.handler.metadata.entry("secret") != nil
+      || match.service.handler.metadata.entry("secretFile") != nil
+      || node.turn?.secret != nil
+    {
+      return
+    }
     // Whether the client stands among those that need none is not known here.
     guard let first = known.first, match.service.handler.metadata.entry("skipauth") == nil else { return }
     let sendsPassword = node.connector.descriptor?.authentication != .userName

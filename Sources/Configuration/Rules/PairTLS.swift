@@ -6,7 +6,7 @@ import Values
 extension PairRules {
   func handshake(_ node: NodeConfiguration, _ match: Match) {
     proxyHeader(node, match)
-    guard let dialer = node.dialer.descriptor, let listener = match.service.listener.descriptor, dialer.encrypts,
+    guard let dialer = node.dialer.descriptor, let listener = match.service.listener.descriptor, node.encrypts,
       listener.encrypts
     else { return }
     let server = match.service.listener.tls ?? match.end.tls

@@ -88,6 +88,17 @@ struct PartRules {
           at: .init(handlerType.span, "this takes \(handler.summary)"),
           and: [.init(listenerType.span, "this gives the packets of an interface")],
           fix: typeFix(handlerType, listener.name, is: service.handler.span)))
+    } else if handler.name == "turn", !["udp", "tcp", "tls"].contains(listener.name) {
+      let isClient = listener.name == "turn"
+      report.add(
+        Diagnostic(
+          .handlerListenerMismatch,
+          "the handler `turn` needs the listener `udp`, `tcp` or `tls`, not `\(listenerType.value)`",
+          at: .init(
+            listenerType.span, isClient ? "this is a client of a TURN server" : "this gives \(listener.summary)"),
+          and: [.init(handlerType.span, "this is a TURN server")],
+          notes: isClient ? [] : ["no TURN client speaks to a server through it"],
+          fix: typeFix(listenerType, listener.encrypts ? "tls" : "udp", is: service.listener.span)))
     } else if ["rtcp", "rudp"].contains(handler.name), !listener.abilities.contains(.remote) {
       report.add(
         Diagnostic(
@@ -129,7 +140,20 @@ struct PartRules {
           ],
           fix: other.span.end - other.span.start == other.value.utf8.count
             ? Diagnostic.Fix("write `\(half.value)`", [.init(other.span, half.value)], isCertain: false) : nil))
-    } else if !connector.speaks.isEmpty, connector.speaks != [.raw], dialer.carries == .datagrams {
+    } else if (connector.name == "turn") != (dialer.name == "turn") {
+      let (half, other) =
+        connector.name == "turn" ? (node.connector.type, node.dialer.type) : (node.dialer.type, node.connector.type)
+      report.add(
+        Diagnostic(
+          .connectorDialerMismatch,
+          "the connector and the dialer of a node are both `turn`, or neither is",
+          at: .init(other.span, "`\(other.value)`"), and: [.init(half.span, "speaks to a TURN server")],
+          notes: ["the dialer's `transport` says whether the server is reached by `udp`, `tcp` or `tls`"],
+          fix: other.span.end - other.span.start == other.value.utf8.count
+            ? Diagnostic.Fix("write `turn`", [.init(other.span, "turn")], isCertain: false) : nil))
+    } else if !connector.speaks.isEmpty, connector.speaks != [.raw], connector.name != "turn",
+      dialer.carries == .datagrams
+    {
       report.add(
         Diagnostic(
           .connectorDialerMismatch,

@@ -11,7 +11,18 @@ struct PostureRules {
   let report: Report
 
   func apply() {
-    for node in configuration.allNodes where !isReported(node.span) { certificate(node) }
+    for node in configuration.allNodes where !isReported(node.span) {
+      guard node.encrypts, node.dialer.descriptor?.isAvailable == true,
+        node.connector.descriptor?.isAvailable == true
+      else { continue }
+      certificate(
+        node.dialer.tls, of: node.address, node.name.value.isEmpty ? "the node" : "`\(printable(node.name.value))`",
+        at: node.dialer.type)
+    }
+    for service in configuration.services where !isReported(service.span) {
+      guard let client = service.turnClient, client.transport == .tls else { continue }
+      certificate(client.tls, of: client.server, "the TURN server", at: service.listener.type)
+    }
     for service in configuration.services where !isReported(service.span) {
       if service.isTunServer { server(service) }
       if service.isTunClient {
@@ -28,21 +39,19 @@ struct PostureRules {
 
   // MARK: Certificates
 
-  private func certificate(_ node: NodeConfiguration) {
-    guard let dialer = node.dialer.descriptor, dialer.isAvailable, dialer.encrypts,
-      node.connector.descriptor?.isAvailable == true, !isLoopback(node.address)
-    else { return }
+  private func certificate(
+    _ tls: TLSConfiguration?, of address: HostPort?, _ title: String, at type: Located<String>
+  ) {
+    guard !isLoopback(address) else { return }
     // With a `caFile` alone the chain is verified and the name is not.
-    let tls = node.dialer.tls
     if tls?.secure?.value == true || tls?.caFile != nil { return }
-    let title = node.name.value.isEmpty ? "the node" : "`\(printable(node.name.value))`"
     report.add(
       Diagnostic(
         .unverifiedTLS, "whoever answers for \(title) is believed: its certificate is not verified", .warning,
-        at: .init(tls?.secure?.span ?? node.dialer.type.span, "any certificate will do"),
+        at: .init(tls?.secure?.span ?? type.span, "any certificate will do"),
         notes: ["GOST verifies only where it is told to; somebody on the way could read and change everything"],
         help: [
-          (report.isArgument(node.dialer.type.span)
+          (report.isArgument(type.span)
             ? "write `?secure=true`, and `ca=FILE`" : "give the dialer `tls` with `secure: true`, and with `caFile`")
             + " where no public authority signed the certificate"
         ]))

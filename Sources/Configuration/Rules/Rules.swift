@@ -16,6 +16,8 @@ enum Rules {
     TunRules(configuration: configuration, report: report).apply()
     TunnelPathRules(configuration: configuration, report: report).apply()
     WireGuardRules(configuration: configuration, report: report).apply()
+    TurnRules(configuration: configuration, report: report).apply()
+    TurnClientRules(configuration: configuration, report: report).apply()
     SecurityRules(configuration: configuration, report: report).apply()
     PostureRules(configuration: configuration, report: report).apply()
   }

@@ -22,14 +22,17 @@ struct SecurityRules {
       openness(service)
       if let tls = service.handler.tls { certificate(tls, isServer: true) }
       guard let tls = service.listener.tls else { continue }
-      block(tls, of: listener, type: service.listener.type, isServer: true)
+      let client = service.turnClient
+      block(
+        tls, of: listener, type: service.listener.type, isServer: listener.name != "turn",
+        encrypts: listener.encrypts || client?.transport == .tls)
     }
     for node in configuration.allNodes {
       guard let dialer = node.dialer.descriptor, dialer.isAvailable, node.connector.descriptor?.isAvailable == true
       else { continue }
       if let tls = node.connector.tls { certificate(tls, isServer: false) }
       guard let tls = node.dialer.tls else { continue }
-      block(tls, of: dialer, type: node.dialer.type, isServer: false)
+      block(tls, of: dialer, type: node.dialer.type, isServer: false, encrypts: node.encrypts)
     }
     if let tls = configuration.tls {
       certificate(tls, isServer: true)
@@ -117,8 +120,10 @@ struct SecurityRules {
     }
   }
 
-  private func block(_ tls: TLSConfiguration, of part: PartDescriptor, type: Located<String>, isServer: Bool) {
-    guard part.encrypts else {
+  private func block(
+    _ tls: TLSConfiguration, of part: PartDescriptor, type: Located<String>, isServer: Bool, encrypts: Bool
+  ) {
+    guard encrypts else {
       // GOST's own export gives every dialer a block with the server's name: nothing that a user relies on.
       let isHarmless = tls.certFile == nil && tls.keyFile == nil && tls.caFile == nil && tls.secure?.value != true
       if isHarmless, tls.optionsSpan == nil, !isServer || tls.serverName == nil { return }
@@ -128,6 +133,7 @@ struct SecurityRules {
           isHarmless ? .warning : .error,
           at: .init(type.span, "sends in the clear"), and: [.init(keySpan(tls), "never used")],
           notes: ["GOST ignores the block without a word"],
+          help: part.name == "turn" ? ["write `transport: tls` into the `metadata`"] : [],
           fix: type.value == "tcp" && type.span.end - type.span.start == 3
             ? Diagnostic.Fix("write `tls`, here and at the other end", [.init(type.span, "tls")], isCertain: false)
             : nil))

@@ -84,12 +84,13 @@ extension Block {
         Key("tls", .object("tls"), "the certificate of the handler's own TLS"),
       ]),
     Block(
-      name: "listener", shape: Grammar.remoteListener, summary: "how bytes arrive",
+      name: "listener", shape: Grammar.everyListener, summary: "how bytes arrive",
       keys: [
         Key("type", .partType(.listener), "the transport"),
         Key("tls", .object("tls"), "the certificate, and how it is used"),
         Key("metadata", .partMetadata, "further settings, by type"),
         Key("chain", .text, "name of the chain at whose last node the service listens"),
+        Key("auth", .object("auth"), "the user of a TURN server"),
       ]),
     Block(
       name: "forwarder", shape: Grammar.forwarder, summary: "fixed targets",

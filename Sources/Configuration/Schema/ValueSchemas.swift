@@ -20,7 +20,10 @@ enum ValueSchemas {
     case .routes:
       listOrCommas("[0-9A-Fa-f:.]+/[0-9.]+([ \\t]+[0-9A-Fa-f:.]+)?")
     case .networks: listOrCommas("[0-9A-Fa-f:.]+(/[0-9.]+)?")
-    case .targets: listOrCommas("[^,]*[^, \\t]")
+    case .targets, .endpoints, .externals: listOrCommas("[^,]*[^, \\t]")
+    case .addressList: listOrCommas("[0-9A-Fa-f:.]+")
+    case .ports, .rate: scalar
+    case .secrets: choice([scalar, listOfScalars])
     case .texts:
       choice([
         [

@@ -328,8 +328,10 @@ private final class YAMLBuilder {
       return
     }
     stack[last].key = nil
-    if let text = key.scalar?.text, secretKeys.contains(text.lowercased()), built.node.scalar != nil {
-      secrets.append(built.node.anchor ?? built.node.span)
+    if let text = key.scalar?.text, secretKeys.contains(text.lowercased()) {
+      for node in built.node.sequence ?? [built.node] where node.scalar != nil {
+        secrets.append(node.anchor ?? node.span)
+      }
     }
     if key.scalar?.text == "<<", key.scalar?.style == .plain {
       stack[last].merges.append(built.node)
@@ -449,5 +451,5 @@ private struct CharacterOffsets {
 /// Keys whose values are never printed.
 let secretKeys: Set<String> = [
   "privatekey", "presharedkey",
-  "password", "passphrase", "tun.token", "token", "key", "cipherkey", "secret", "tun.passphrase", "kcp.key",
+  "password", "passphrase", "tun.token", "token", "key", "cipherkey", "secret", "secrets", "tun.passphrase", "kcp.key",
 ]

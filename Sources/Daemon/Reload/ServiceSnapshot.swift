@@ -150,7 +150,7 @@ struct ServiceSnapshot {
     if service.handler.descriptor?.abilities.contains(.tls) == true {
       paths += CredentialLoading.files(of: service.handler.tls, fallback: whole.tls)
     }
-    paths += service.wireGuardKeyFiles.map(\.value)
+    paths += service.secretFiles.map(\.value)
     return paths + chainPaths(service, whole)
   }
 

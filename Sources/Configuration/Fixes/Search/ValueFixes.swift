@@ -200,6 +200,8 @@ struct ValueFixes {
       // Who needs no password, and where an open proxy may go besides: without them fewer may, and to fewer places.
       case .networks: return true
       case .targets: return key.name == "egress.allow"
+      case .ports: return true
+      case .addressList, .endpoints, .externals, .rate, .secrets: return false
       case .string, .secret, .strings, .prefixes, .address, .addresses, .routes: return false
       }
     }
