@@ -43,7 +43,7 @@ let turnClientKeys: [MetadataKey] = [
   MetadataKey("secret", .secret, .available, "the server's shared secret, of which time-limited credentials are made"),
   MetadataKey("family", familyPolicy, .available, "the family of the leg to the server, `any`"),
   MetadataKey(
-    "allocation", .choice(["any", "ipv4", "ipv6", "both"], later: []), .available,
+    "allocation", .choice(["any", "ipv4", "ipv6", "both", "prefer-ipv4", "prefer-ipv6"], later: []), .available,
     "the family of the relayed address; `any`: that of the peers"),
   MetadataKey("mobility", .bool, .available, "keep the allocation when this host's address changes (RFC 8016)"),
   MetadataKey("lifetime", .duration, .available, "the lifetime that is asked for, 600s"),

@@ -58,31 +58,6 @@ public struct TurnServerConfiguration: Sendable {
 /// Channel data in the kernel.
 public enum TurnForwarding: String, Sendable, CaseIterable { case off, auto, driver, generic }
 
-/// Which address families a leg may have.
-public enum FamilyPolicy: String, Sendable, CaseIterable {
-  case any, ipv4, ipv6
-  case preferIPv4 = "prefer-ipv4"
-  case preferIPv6 = "prefer-ipv6"
-
-  /// Whether an address of this family may be resolved, bound, asked for or sent to.
-  public func allows(_ family: AddressFamily) -> Bool {
-    switch self {
-    case .any, .preferIPv4, .preferIPv6: true
-    case .ipv4: family == .ipv4
-    case .ipv6: family == .ipv6
-    }
-  }
-
-  /// The family that comes first where both may be.
-  public var preferred: AddressFamily? {
-    switch self {
-    case .any: nil
-    case .ipv4, .preferIPv4: .ipv4
-    case .ipv6, .preferIPv6: .ipv6
-    }
-  }
-}
-
 /// An address as others see it, and the host's own behind a translation: `203.0.113.5/10.0.0.5`, or the first alone.
 public struct ExternalAddress: Sendable, Hashable, CustomStringConvertible {
   public let external: IPAddress
@@ -138,7 +113,6 @@ public enum TurnUserKey {
 /// How a dialer or a listener `turn` reaches its server, and what it asks for.
 public struct TurnClientConfiguration: Sendable {
   public enum Transport: String, Sendable, CaseIterable { case udp, tcp, tls }
-  public enum Allocation: String, Sendable, CaseIterable { case any, ipv4, ipv6, both }
 
   public var server: HostPort
   /// Where the server is written.
@@ -151,7 +125,7 @@ public struct TurnClientConfiguration: Sendable {
   /// Of the leg to the server, and where it is written.
   public var family: FamilyPolicy
   public var familySpan: SourceSpan?
-  public var allocation: Allocation
+  public var allocation: AllocationFamilies
   public var allocationSpan: SourceSpan?
   public var wantsMobility: Bool
   public var lifetime: TimeSpan
@@ -230,16 +204,11 @@ extension TurnClientConfiguration {
       server: server, span: span, transport: metadata.string("transport").flatMap(Transport.init) ?? .udp,
       username: auth?.username.value, password: auth?.password?.value, secret: metadata.secret("secret"),
       family: metadata.familyPolicy, familySpan: metadata.entry("family")?.valueSpan,
-      allocation: metadata.string("allocation").flatMap(Allocation.init) ?? .any,
+      allocation: metadata.string("allocation").flatMap(AllocationFamilies.init) ?? .any,
       allocationSpan: metadata.entry("allocation")?.valueSpan, wantsMobility: metadata.bool("mobility") == true,
       lifetime: metadata.duration("lifetime") ?? TurnServerConfiguration.defaultLifetime, tls: tls,
       permit: metadata.addresses("permit"))
   }
-}
-
-extension TurnClientConfiguration {
-  /// The only family in which the server may be reached.
-  var onlyFamily: AddressFamily? { family == .ipv4 ? .ipv4 : family == .ipv6 ? .ipv6 : nil }
 }
 
 extension Metadata {

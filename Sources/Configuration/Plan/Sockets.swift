@@ -111,7 +111,7 @@ extension Configuration {
             DialSocket(
               service: service.name.value, node: node.name.value,
               transport: node.turn.map { $0.transport == .udp ? .udp : .tcp } ?? SocketTransport(dialer: dialer),
-              address: address, family: dialer.family ?? node.turn?.onlyFamily, leaving: leaving.to(node),
+              address: address, family: dialer.family ?? node.turn?.family.only, leaving: leaving.to(node),
               span: node.addr.span,
               hasAlternative: hop.nodes.count > 1))
         }
@@ -124,7 +124,7 @@ extension Configuration {
       list.append(
         DialSocket(
           service: service.name.value, node: "", transport: turn.transport == .udp ? .udp : .tcp, address: turn.server,
-          family: turn.onlyFamily, leaving: leaving, span: turn.span, hasAlternative: false))
+          family: turn.family.only, leaving: leaving, span: turn.span, hasAlternative: false))
     }
     guard goesStraight(service) else { return list }
     if service.isWireGuard {

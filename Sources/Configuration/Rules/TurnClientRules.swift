@@ -112,7 +112,7 @@ struct TurnClientRules {
 
   private func permit(_ service: ServiceConfiguration, _ client: TurnClientConfiguration) {
     guard let entry = service.listener.metadata.entry("permit"),
-      let only: AddressFamily = client.allocation == .ipv4 ? .ipv4 : client.allocation == .ipv6 ? .ipv6 : nil
+      let only = client.allocation.policy.only
     else { return }
     for (index, address) in client.permit.enumerated() where address.canonical.family != only {
       report.add(
