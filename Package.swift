@@ -48,6 +48,7 @@ let package = Package(
     floor("ProxyProtocol", ["Values"]),
     floor("WireGuard", ["Values", "CryptoPrimitives"]),
     floor("STUN", ["Values", "CryptoPrimitives"]),
+    floor("NATDiscovery", ["Values", "CryptoPrimitives", "STUN"]),
     floor("NodeSelection", ["Values"]),
     floor("Recording", ["Values"]),
     floor(
@@ -121,6 +122,7 @@ let package = Package(
         "HTTPProxy", "Smux",
       ]),
     tests("STUNTests", ["Values", "CryptoPrimitives", "STUN"]),
+    tests("NATDiscoveryTests", ["Values", "CryptoPrimitives", "STUN", "NATDiscovery"]),
     tests("WireGuardTests", ["Values", "CryptoPrimitives", "WireGuard"]),
     tests(
       "RecordingTests",

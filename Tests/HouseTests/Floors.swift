@@ -56,6 +56,8 @@ struct Module {
     Module(name: "WebSocket", floor: .protocols),
     Module(name: "ProxyProtocol", floor: .protocols),
     Module(name: "WireGuard", floor: .protocols),
+    Module(name: "STUN", floor: .protocols),
+    Module(name: "NATDiscovery", floor: .protocols, also: ["STUN"]),
     Module(name: "NodeSelection", floor: .protocols),
     Module(name: "Recording", floor: .protocols),
     // A wrapper around each machine, which writes down what it goes through.
