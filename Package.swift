@@ -48,6 +48,7 @@ let package = Package(
     floor("ProxyProtocol", ["Values"]),
     floor("WireGuard", ["Values", "CryptoPrimitives"]),
     floor("STUN", ["Values", "CryptoPrimitives"]),
+    floor("TURN", ["Values", "CryptoPrimitives", "STUN"]),
     floor("NATDiscovery", ["Values", "CryptoPrimitives", "STUN"]),
     floor("NodeSelection", ["Values"]),
     floor("Recording", ["Values"]),
@@ -75,7 +76,7 @@ let package = Package(
       [
         "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "WebSocket",
         "ProxyProtocol", "NodeSelection", "Recording", "RecordedMachines", "LinuxIO", "LinuxNet", "TLSCodec",
-        "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux", "WireGuard", "CryptoPrimitives",
+        "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux", "WireGuard", "CryptoPrimitives", "TURN",
       ]),
     // daemon
     floor(
@@ -122,6 +123,7 @@ let package = Package(
         "HTTPProxy", "Smux",
       ]),
     tests("STUNTests", ["Values", "CryptoPrimitives", "STUN"]),
+    tests("TURNTests", ["Values", "CryptoPrimitives", "STUN", "TURN"]),
     tests("NATDiscoveryTests", ["Values", "CryptoPrimitives", "STUN", "NATDiscovery"]),
     tests("WireGuardTests", ["Values", "CryptoPrimitives", "WireGuard"]),
     tests(

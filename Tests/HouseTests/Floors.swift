@@ -57,6 +57,7 @@ struct Module {
     Module(name: "ProxyProtocol", floor: .protocols),
     Module(name: "WireGuard", floor: .protocols),
     Module(name: "STUN", floor: .protocols),
+    Module(name: "TURN", floor: .protocols, also: ["STUN"]),
     Module(name: "NATDiscovery", floor: .protocols, also: ["STUN"]),
     Module(name: "NodeSelection", floor: .protocols),
     Module(name: "Recording", floor: .protocols),
@@ -92,7 +93,7 @@ struct Module {
   static let system: Set<String> = ["Glibc", "Synchronization"]
 
   /// Interfaces that only these modules may import; a claim about a path is made nowhere else.
-  static let owners: [String: Set<String>] = ["SocketLayer": ["LinuxIO"], "PeerReports": ["CulvertLink"]]
+  static let owners: [String: Set<String>] = ["SocketLayer": ["LinuxIO"], "PeerReports": ["CulvertLink", "TURN"]]
 
   /// Why a module may not import another; `nil` when it may.
   func objection(to name: String) -> String? {
