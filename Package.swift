@@ -76,7 +76,7 @@ let package = Package(
       [
         "Values", "RelayProtocol", "TunProtocol", "PacketOffload", "CulvertLink", "WebSocket",
         "ProxyProtocol", "NodeSelection", "Recording", "RecordedMachines", "LinuxIO", "LinuxNet", "TLSCodec",
-        "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux", "WireGuard", "CryptoPrimitives", "TURN",
+        "QUICCodec", "CLinux", "SOCKS", "HTTPProxy", "Smux", "WireGuard", "CryptoPrimitives", "STUN", "TURN",
       ]),
     // daemon
     floor(
@@ -84,6 +84,7 @@ let package = Package(
       [
         "Values", "TunProtocol", "CulvertLink", "NodeSelection", "Configuration", "PartDescriptors", "Parts",
         "LinuxIO", "LinuxNet", "TLSCodec", "QUICCodec", "Smux", "CLinux", "WireGuard", "CryptoPrimitives",
+        "TURN",
       ]),
     // beside
     floor("Lab", ["Values", "Configuration", "LinuxNet", "CLinux"]),
@@ -122,8 +123,8 @@ let package = Package(
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "CulvertLink", "WebSocket", "ProxyProtocol", "SOCKS",
         "HTTPProxy", "Smux",
       ]),
-    tests("STUNTests", ["Values", "CryptoPrimitives", "STUN"]),
     tests("TURNTests", ["Values", "CryptoPrimitives", "STUN", "TURN"]),
+    tests("STUNTests", ["Values", "CryptoPrimitives", "STUN"]),
     tests("NATDiscoveryTests", ["Values", "CryptoPrimitives", "STUN", "NATDiscovery"]),
     tests("WireGuardTests", ["Values", "CryptoPrimitives", "WireGuard"]),
     tests(

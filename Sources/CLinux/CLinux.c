@@ -346,13 +346,15 @@ static void append_int(struct msghdr *message, union control_buffer *buffer, siz
   *used += CMSG_SPACE(size);
 }
 
-ssize_t culvert_send_segments(
-  int fd, const uint8_t *bytes, size_t length, uint32_t segment, const struct culvert_endpoint *remote,
-  const struct culvert_endpoint *local, uint32_t interface, uint8_t ecn, int is_ipv4) {
+_Static_assert(sizeof(struct culvert_piece) == sizeof(struct iovec), "a piece is an iovec");
+
+static ssize_t send_pieces(
+  int fd, const struct culvert_piece *pieces, int count, size_t length, uint32_t segment,
+  const struct culvert_endpoint *remote, const struct culvert_endpoint *local, uint32_t interface, uint8_t ecn,
+  int is_ipv4) {
   struct sockaddr_storage name;
   union control_buffer buffer;
-  struct iovec piece = {.iov_base = (void *)bytes, .iov_len = length};
-  struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+  struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count};
   size_t used = 0;
   memset(&buffer, 0, sizeof buffer);
   if (remote != NULL) {
@@ -374,6 +376,21 @@ ssize_t culvert_send_segments(
   message.msg_control = used > 0 ? &buffer : NULL;
   message.msg_controllen = used;
   return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+ssize_t culvert_send_segments(
+  int fd, const uint8_t *bytes, size_t length, uint32_t segment, const struct culvert_endpoint *remote,
+  const struct culvert_endpoint *local, uint32_t interface, uint8_t ecn, int is_ipv4) {
+  struct culvert_piece piece = {.bytes = bytes, .length = length};
+  return send_pieces(fd, &piece, 1, length, segment, remote, local, interface, ecn, is_ipv4);
+}
+
+ssize_t culvert_send_gathered(
+  int fd, const struct culvert_piece *pieces, int count, uint32_t segment, const struct culvert_endpoint *remote,
+  const struct culvert_endpoint *local, uint8_t ecn, int is_ipv4) {
+  size_t length = 0;
+  for (int i = 0; i < count; i++) length += pieces[i].length;
+  return send_pieces(fd, pieces, count, length, segment, remote, local, 0, ecn, is_ipv4);
 }
 
 int culvert_send_pairs(

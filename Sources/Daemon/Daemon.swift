@@ -75,6 +75,7 @@ public final class Daemon {
       switch snapshot.kind {
       case .tun: try TunService(service, of: whole, context: context)
       case .wireGuard: try WireGuardService(service, of: whole, context: context)
+      case .turn: try TurnService(snapshot, context: context)
       case .remote: try RemoteService(service, of: whole, context: context)
       case .datagram: try DatagramService(service, of: whole, context: context)
       case .stream: try StreamService(service, of: whole, context: context)
@@ -169,6 +170,20 @@ public final class Daemon {
     followFamilies()
     StartupMemory.release()
     return plan.report
+  }
+
+  /// Lets what is under way end by itself where a service has been told to (`drain` of a TURN relay); `done` is called
+  /// once, at once when there is nothing to wait for.
+  public func drain(_ done: @escaping () -> Void) {
+    let waiting = services.compactMap { $0 as? TurnService }
+    guard !waiting.isEmpty else { return done() }
+    var left = waiting.count
+    for service in waiting {
+      service.drain {
+        left -= 1
+        if left == 0 { done() }
+      }
+    }
   }
 
   public func stop() {

@@ -128,6 +128,7 @@ public struct PathReport {
     case .socks4: return "SOCKS4"
     case .socks5: return "SOCKS5"
     case .wireGuard: return "WireGuard"
+    case .turn: return "TURN"
     }
   }
 
@@ -186,6 +187,7 @@ public struct PathReport {
     case .socks4: return "{\"layer\":\"socks4\"}"
     case .socks5: return "{\"layer\":\"socks5\"}"
     case .wireGuard: return "{\"layer\":\"wireguard\"}"
+    case .turn: return "{\"layer\":\"turn\"}"
     case .icmpEcho(let family, let identifier):
       return "{\"layer\":\"\(family == .ipv4 ? "icmp" : "icmp6")\",\"identifier\":\(identifier)}"
     case .quic(let version, let name):

@@ -63,6 +63,7 @@ public final class ServiceContext {
   public let sendBuffer = SendBuffer()
   public let joints: StreamJoint.Shared
   public let resetSecret: [UInt8]
+  let turnRelays = TurnRelays()
 
   public init(loop: EventLoop, log: Log) {
     joints = StreamJoint.Shared(loop: loop)

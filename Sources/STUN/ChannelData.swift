@@ -7,13 +7,15 @@ public struct ChannelData {
   public static let headerSize = 4
   /// Numbers that channels may have; 0x5000 and above are others' (RFC 8656, section 12; RFC 7983).
   public static let numbers: ClosedRange<UInt16> = 0x4000...0x4FFF
+  /// Numbers that a server takes: clients of the former RFC 5766 have these, and nothing else comes to a server's port.
+  public static let acceptedNumbers: ClosedRange<UInt16> = 0x4000...0x7FFF
 
   public let number: UInt16
   public let data: UnsafeRawBufferPointer
 
   /// Whether a packet may be one.
   @inlinable
-  public static func isLikely(_ bytes: UnsafeRawBufferPointer) -> Bool { bytes.count >= 4 && bytes[0] & 0xF0 == 0x40 }
+  public static func isLikely(_ bytes: UnsafeRawBufferPointer) -> Bool { bytes.count >= 4 && bytes[0] & 0xC0 == 0x40 }
 
   /// `nil` when the number is none of a channel, or fewer bytes are there than the length says. More may be there:
   /// padding.

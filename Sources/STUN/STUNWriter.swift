@@ -4,9 +4,11 @@ import Values
 /// MESSAGE-INTEGRITY-SHA256, FINGERPRINT.
 public struct STUNWriter {
   public private(set) var bytes: [UInt8]
-  private let transaction: TransactionID
+  public let method: STUNMethod
+  public let transaction: TransactionID
 
   public init(_ kind: STUNClass, _ method: STUNMethod, _ transaction: TransactionID) {
+    self.method = method
     self.transaction = transaction
     bytes = []
     bytes.reserveCapacity(160)

@@ -91,6 +91,7 @@ struct Run: ParsableCommand {
     let loop: EventLoop
     let signals: SignalWatch
     var reloading: Reloading?
+    var draining: ((@escaping () -> Void) -> Void)?
     var ending = "ended"
     do throws(SystemError) {
       loop = try EventLoop()
@@ -98,9 +99,11 @@ struct Run: ParsableCommand {
         if number == SIGHUP {
           reloading?.reloadBySignal()
         } else {
+          let isFirst = ending == "ended"
           ending = number == SIGINT ? "SIGINT" : "SIGTERM"
           log.info("ending", ["signal": ending])
-          loop.stop()
+          // A second signal does not wait.
+          if let draining, isFirst, number == SIGTERM { draining { loop.stop() } } else { loop.stop() }
         }
       }
     } catch {
@@ -126,6 +129,7 @@ struct Run: ParsableCommand {
       recorded?.end(loop, log, "a service did not start")
       throw ExitCode(1)
     }
+    draining = { daemon.drain($0) }
     reloading = Reloading(
       files: input.files, arguments: input.arguments, options: checkOptions, loop: loop, log: log, daemon: daemon
     ) { block in
@@ -141,6 +145,7 @@ struct Run: ParsableCommand {
     withExtendedLifetime(signals) { loop.run() }
     daemon.reloader = nil
     reloading = nil
+    draining = nil
     daemon.stop()
     log.info("ended")
     recorded?.end(loop, log, ending)

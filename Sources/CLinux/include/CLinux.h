@@ -104,6 +104,11 @@ struct culvert_piece {
   size_t length;
 };
 
+/// As culvert_send_segments, of count pieces (at most 1024) that are put together.
+ssize_t culvert_send_gathered(
+  int fd, const struct culvert_piece *pieces, int count, uint32_t segment, const struct culvert_endpoint *remote,
+  const struct culvert_endpoint *local, uint8_t ecn, int is_ipv4);
+
 /// Sends count (at most 64) messages of two pieces each (a header and a payload) to one remote; returns how many.
 int culvert_send_pairs(
   int fd, const struct culvert_piece *pieces, int count, const struct culvert_endpoint *remote,

@@ -25,7 +25,7 @@ struct ServiceSnapshot {
 
   /// Which kind of running service it is.
   enum Kind: String {
-    case tun, wireGuard, stream, datagram, remote
+    case tun, wireGuard, turn, stream, datagram, remote
   }
 
   var kind: Kind { Kind(service, whole) }
@@ -42,6 +42,11 @@ struct ServiceSnapshot {
       // The way of the peers' messages belongs to the interface too.
       text += [NormalForm.text(of: service.listener), chainText(whole.chain(of: service)), outgoing]
       text += hashes(chainPaths).isEmpty ? [] : [hashes(chainPaths)]
+    case .turn:
+      text.append(service.listener.descriptor?.name ?? "")
+      // Allocations stand on these.
+      text.append(
+        Self.keys(service.handler.metadata) { Self.relayPlace.contains($0) })
     case .remote:
       text += [NormalForm.text(of: service.listener), chainText(whole.listenerChain(of: service)), outgoing]
     case .datagram: text.append(service.listener.descriptor?.name ?? "")
@@ -117,6 +122,9 @@ struct ServiceSnapshot {
     return NormalForm.text(of: hops) + interfaces.joined(separator: ",")
   }
 
+  private static let relayPlace: Set<String> = [
+    "realm", "addresses", "external", "ports", "alternate", "family", "xdp", "stunonly",
+  ]
   private static let hookNames: Set<String> = ["preup", "postup", "predown", "postdown"]
 
   private static func keys(_ metadata: Metadata, _ isMeant: (String) -> Bool) -> String {
@@ -181,6 +189,10 @@ extension ServiceSnapshot.Kind {
     }
     if service.isWireGuard {
       self = .wireGuard
+      return
+    }
+    if service.handler.descriptor?.name == "turn" {
+      self = .turn
       return
     }
     switch service.listener.type.value.lowercased() {

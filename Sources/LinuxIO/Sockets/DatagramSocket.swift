@@ -34,10 +34,16 @@ func wholePayload(of descriptor: Int32, _ family: AddressFamily, header: Int) ->
 
 public protocol DatagramSocketHandler: AnyObject {
   func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket)
+  /// All batches were handed on that one read of the socket took; their bytes are still there.
+  func batchesEnded(on socket: any DatagramSocket)
   /// A send that was blocked may be tried again.
   func socketWritable(_ socket: any DatagramSocket)
   /// The kernel reported an error for something sent before (a port unreachable, for example). The socket lives on.
   func socketReported(_ error: SystemError, on socket: any DatagramSocket)
+}
+
+extension DatagramSocketHandler {
+  public func batchesEnded(on socket: any DatagramSocket) {}
 }
 
 /// Where a batch came from.

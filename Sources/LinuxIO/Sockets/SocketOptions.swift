@@ -12,6 +12,10 @@ public struct SocketOptions: Hashable, Sendable {
   public var bufferSize: Int
   /// Probes on idle TCP connections; `nil` for none.
   public var keepalive: TCPKeepalive?
+  /// Whether other sockets of this user may have the same port: connections from the port of a listener.
+  public var sharesPort = false
+  /// The address and port to connect from.
+  public var source: Endpoint?
 
   public init(interface: String? = nil, mark: UInt32 = 0, bufferSize: Int = 0, keepalive: TCPKeepalive? = nil) {
     self.interface = interface
@@ -35,6 +39,14 @@ public struct SocketOptions: Hashable, Sendable {
       if culvert_set_option(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, size) != 0 {
         _ = culvert_set_option(descriptor, SOL_SOCKET, SO_SNDBUF, size)
       }
+    }
+    if sharesPort {
+      _ = culvert_set_option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+      _ = culvert_set_option(descriptor, SOL_SOCKET, SO_REUSEPORT, 1)
+    }
+    if let source {
+      var local = culvert_endpoint(source, for: family)
+      guard culvert_bind(descriptor, &local) == 0 else { throw SystemError("send from \(source)") }
     }
     guard let interface else { return }
     if let address = IPAddress(interface) {

@@ -95,6 +95,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       // Round trips are measured by this clock, and a turn may be longer than one.
       loop.refreshNow()
       for index in 0..<Int(count) { deliver(arena.received[index], at: index * ReceiveArena.stride) }
+      handler?.batchesEnded(on: self)
       if count < ReceiveArena.messages {
         // The queue may have filled up again since; with edge-triggered events only EAGAIN proves that it is empty.
         continue
@@ -151,6 +152,50 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       }
     }
     return .sent
+  }
+
+  /// Sends datagrams that lie in pieces: so many pieces each, `segment` bytes together, the last datagram possibly
+  /// shorter. At most 64 datagrams and 65,487 bytes. What cannot be sent is lost.
+  public func send(
+    gathered pieces: UnsafeBufferPointer<culvert_piece>, each: Int, segment: Int, to remote: Endpoint,
+    from local: IPAddress?, ecn: UInt8
+  ) -> SendOutcome {
+    guard let base = pieces.baseAddress, each > 0, pieces.count >= each else { return .sent }
+    let isOne = pieces.count < 2 * each
+    if isOne || segmentation {
+      switch sendGathered(base, pieces.count, isOne ? 0 : segment, remote, local, ecn) {
+      case .failed(let error) where !isOne && [EIO, EINVAL, EMSGSIZE].contains(error.code):
+        if error.code == EIO { segmentation = false }
+      case let outcome: return outcome
+      }
+    }
+    var outcome = SendOutcome.sent
+    for start in stride(from: 0, to: pieces.count - each + 1, by: each) {
+      outcome = sendGathered(base + start, each, 0, remote, local, ecn)
+      if case .blocked = outcome { return outcome }
+    }
+    return outcome
+  }
+
+  private func sendGathered(
+    _ pieces: UnsafePointer<culvert_piece>, _ count: Int, _ segment: Int, _ remote: Endpoint, _ local: IPAddress?,
+    _ ecn: UInt8
+  ) -> SendOutcome {
+    let isIPv4: Int32 = remote.family == .ipv4 ? 1 : 0
+    var to = culvert_endpoint(remote, for: family)
+    var from = local.map { culvert_endpoint(source: $0) } ?? culvert_endpoint()
+    for _ in 0..<4 {
+      if culvert_send_gathered(descriptor, pieces, Int32(count), UInt32(segment), &to, &from, ecn, isIPv4) >= 0 {
+        return .sent
+      }
+      switch errno {
+      // A refusal of an earlier datagram is reported on the next call; this one was not sent, so try again.
+      case EINTR, ECONNREFUSED: continue
+      case EAGAIN: return .blocked(sent: 0)
+      case let code: return .failed(SystemError("send", code: code))
+      }
+    }
+    return .failed(SystemError("send", code: ECONNREFUSED))
   }
 
   /// Sends a datagram without a byte, which UDP has and `send` passes over.

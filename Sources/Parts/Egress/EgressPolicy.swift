@@ -15,7 +15,7 @@ import Values
 /// Of the rules in the file the most exact one that matches decides: the longer prefix, then the one with fewer ports;
 /// `deny` where both are equal. Without a matching rule it is the list's word.
 public struct EgressPolicy: Sendable, Hashable {
-  private enum Mode: Sendable, Hashable { case unrestricted, open }
+  private enum Mode: Sendable, Hashable { case unrestricted, open, relaying(own: Set<IPAddress>) }
 
   private let mode: Mode
   private let allowed: [EgressRule]
@@ -43,6 +43,16 @@ public struct EgressPolicy: Sendable, Hashable {
   /// The file's rules over a default of everything: for a handler that asks for credentials, say.
   public static func trusting(exceptions: [EgressRule] = [], denials: [EgressRule]) -> EgressPolicy {
     EgressPolicy(mode: .unrestricted, allowed: exceptions, refused: denials)
+  }
+
+  /// For a TURN relay, whose clients are strangers with a password: private networks are refused besides, and whatever
+  /// else listens on this host.
+  ///
+  /// - Parameter own: addresses of this host; a rule that allows one has to name it alone, not a network around it.
+  public static func relaying(
+    exceptions: [EgressRule] = [], denials: [EgressRule] = [], own: Set<IPAddress> = []
+  ) -> EgressPolicy {
+    EgressPolicy(mode: .relaying(own: own), allowed: exceptions, refused: denials)
   }
 
   /// Why a target may not be dialled.
@@ -73,9 +83,30 @@ public struct EgressPolicy: Sendable, Hashable {
       if let allowing = matches(allowed), allowing > refusing { return nil }
       return "`egress.deny` names it"
     }
-    if mode == .unrestricted || matches(allowed) != nil { return nil }
-    return Self.denied.first { $0.prefix.contains(address) }?.what
+    if mode == .unrestricted { return nil }
+    if case .relaying(let own) = mode, own.contains(address),
+      !allowed.contains(where: { $0.prefix == .host(address) && $0.matches(address, port: port) })
+    {
+      return "it is an address of the relay's own host"
+    }
+    if matches(allowed) != nil { return nil }
+    if let found = Self.denied.first(where: { $0.prefix.contains(address) }) { return found.what }
+    guard case .relaying = mode else { return nil }
+    return Self.private.first { $0.prefix.contains(address) }?.what
   }
+
+  /// What a TURN relay does not reach besides.
+  static let `private`: [(prefix: IPPrefix, what: String)] = [
+    ("10.0.0.0/8", "it is a private address"),
+    ("172.16.0.0/12", "it is a private address"),
+    ("192.168.0.0/16", "it is a private address"),
+    ("100.64.0.0/10", "it is an address behind a carrier's NAT"),
+    ("192.0.0.0/24", "it is a reserved address"),
+    ("198.18.0.0/15", "it is a reserved address"),
+    ("240.0.0.0/4", "it is a reserved address"),
+    ("fc00::/7", "it is a unique local address"),
+    ("fec0::/10", "it is a site-local address"),
+  ].compactMap { text, what in IPPrefix(text).map { ($0, what) } }
 
   /// What an open proxy does not reach, and what each of it is. The first that matches gives the words, so single
   /// addresses stand before the networks that they lie in.

@@ -17,7 +17,7 @@ extension Layer {
     case .tls: "tls"
     case .webSocket: "ws"
     case .smux(let version): "smux\(version)"
-    case .tcp, .udp, .relay, .http, .socks4, .socks5, .wireGuard: "\(self)"
+    case .tcp, .udp, .relay, .http, .socks4, .socks5, .wireGuard, .turn: "\(self)"
     }
   }
 }

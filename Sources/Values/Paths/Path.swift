@@ -123,6 +123,8 @@ public enum Layer: Hashable, Sendable {
   case socks4
   case socks5
   case wireGuard
+  /// Channel data, or Send and Data indications, of a TURN allocation.
+  case turn
 }
 
 /// What a TLS handshake settled.

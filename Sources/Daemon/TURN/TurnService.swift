@@ -1,0 +1,210 @@
+import CLinux
+import Configuration
+import LinuxIO
+import LinuxNet
+import Parts
+import TURN
+import Values
+
+/// A service with the handler `turn`: one listener of a relay.
+///
+/// Services of one file whose handlers say the same are listeners of one relay (`TurnRelays`): quotas, ports and
+/// allocations are counted together, whether clients come over UDP, TCP or TLS.
+final class TurnService: RunningService {
+  let name: String
+  private(set) var summary: String
+  private let log: Log
+  private let context: ServiceContext
+  private var configuration: ServiceConfiguration
+  private var settings: TurnServerConfiguration
+  private let relay: TurnRelay
+  private var key: String
+  private var number: UInt16 = 0
+  private var sockets: [UDPSocket] = []
+  private var listener: (any StreamListener)?
+  private var isStopped = false
+  private var hasRunHooks = false
+
+  init(_ snapshot: ServiceSnapshot, context: ServiceContext) throws(StartFailure) {
+    let service = snapshot.service
+    name = service.name.value
+    configuration = service
+    self.context = context
+    log = context.log.named(name)
+    summary = Self.summary(of: service)
+    guard let settings = snapshot.whole.turn(of: service) else {
+      throw StartFailure(service: name, reason: "it has no handler `turn`")
+    }
+    self.settings = settings
+    key = snapshot.handler
+    do throws(StartReason) {
+      let building = TurnBuilding(settings, service, of: snapshot.whole)
+      let made = try building.make(log: log)
+      relay = context.turnRelays.relay(key) { [log] in
+        TurnRelay(
+          loop: context.loop, arena: context.arena, joints: context.joints, log: log, settings: made.settings,
+          users: made.users, policy: made.policy)
+      }
+    } catch {
+      throw StartFailure(service: name, reason: error.text)
+    }
+    do throws(StartReason) {
+      try listen(snapshot.whole)
+    } catch {
+      stop()
+      throw StartFailure(service: name, reason: error.text)
+    }
+    hasRunHooks = true
+    Hooks.run(service.metadata.strings("preUp"), "preUp", log: log)
+    Hooks.run(service.metadata.strings("postUp"), "postUp", log: log)
+    log.info("listening", [Self.kind(of: service): local])
+  }
+
+  private static func kind(of service: ServiceConfiguration) -> String {
+    service.listener.descriptor?.name ?? service.listener.type.value
+  }
+
+  private static func summary(of service: ServiceConfiguration) -> String { "turn over \(kind(of: service))" }
+
+  private func listen(_ whole: Configuration) throws(StartReason) {
+    number = relay.reserveListener()
+    guard Self.kind(of: configuration) == "udp" else {
+      listener = try ListenerBuilding(context: context, configuration: whole, log: log).listener(
+        for: configuration
+      ) { [weak self] stream, _ in
+        guard let self, !self.isStopped else { return stream.close() }
+        self.relay.serve(stream, listener: self.number)
+      }
+      return
+    }
+    do {
+      let main = try socket(at: try listenEndpoint(configuration, family: nil))
+      relay.serve(main, as: number)
+      // The other places of behaviour discovery: those that the main socket does not have.
+      for alternates in relay.settings.alternates {
+        for corner in alternates.corners.joined() where corner.listener != 0 {
+          relay.serve(try socket(at: corner.endpoint), as: corner.listener)
+        }
+      }
+    } catch let error as StartReason {
+      throw error
+    } catch {
+      throw StartReason("\(error)")
+    }
+  }
+
+  private func socket(at local: Endpoint) throws(SystemError) -> UDPSocket {
+    let socket = try UDPSocket(
+      loop: context.loop, arena: context.arena, at: local, options: SocketOptions(bufferSize: 8 << 20))
+    sockets.append(socket)
+    return socket
+  }
+
+  private var local: String {
+    (sockets.first?.receipt ?? listener?.receipt)?.local?.description ?? configuration.addr.value
+  }
+
+  // MARK: RunningService
+
+  var paths: [(name: String, path: Path)] { relay.paths(listener: number) }
+  var isUp: Bool? { nil }
+
+  func facts(of connection: String) -> [(key: String, value: String)] { relay.facts(of: connection) }
+
+  var details: [(key: String, value: String)] {
+    let list = [("listening", isStopped ? "stopped" : local), ("realm", settings.realm)]
+    return list + TurnDetails.of(relay, dropped: listener?.dropped ?? [])
+  }
+
+  func networkChanged() {}
+
+  /// Allocations live on through a reload; who may make new ones, how many and to where is as the new file says.
+  func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover? {
+    guard !difference.replaces, let settings = new.whole.turn(of: new.service) else { return nil }
+    let made = try TurnBuilding(settings, new.service, of: new.whole).make(log: log)
+    var renewal: (() -> Void)?
+    if difference.contains(.listener), let listener {
+      guard
+        let found = try ListenerBuilding(context: context, configuration: new.whole, log: log).renewal(
+          of: listener, new.service)
+      else { return nil }
+      renewal = found
+    }
+    let count = relay.allocationCount
+    return Takeover(note: count > 0 ? "\(count) allocations go on" : nil) { [self] in
+      configuration = new.service
+      summary = Self.summary(of: new.service)
+      self.settings = settings
+      renewal?()
+      guard new.handler != key else { return }
+      context.turnRelays.rename(key, to: new.handler)
+      key = new.handler
+      relay.renew(made.settings, users: made.users, policy: made.policy)
+    }
+  }
+
+  /// Whether there is something that a drain would wait for.
+  var allocationCount: Int { relay.allocationCount }
+
+  /// No new allocations from now on; `done` is called when the last has ended, or after the file's time.
+  func drain(_ done: @escaping () -> Void) {
+    guard relay.allocationCount > 0, settings.drain > .zero else { return done() }
+    log.info(
+      "draining: allocations that there are may end by themselves",
+      ["allocations": relay.allocationCount, "for": settings.drain])
+    var isDone = false
+    let finish = {
+      guard !isDone else { return }
+      isDone = true
+      done()
+    }
+    relay.drained = finish
+    relay.beginDrain()
+    let timer = context.loop.makeTimer(finish)
+    timer.arm(after: settings.drain)
+    drainTimer = timer
+  }
+
+  private var drainTimer: LoopTimer?
+
+  func stop() {
+    guard !isStopped else { return }
+    isStopped = true
+    if hasRunHooks { Hooks.run(configuration.metadata.strings("preDown"), "preDown", log: log) }
+    relay.endListener(number)
+    listener?.close()
+    listener = nil
+    for socket in sockets { socket.close() }
+    sockets = []
+    context.turnRelays.leave(key)
+    if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
+  }
+}
+
+/// The relays of a daemon, each with as many listeners as there are services that say the same of it.
+final class TurnRelays {
+  private var relays: [String: (relay: TurnRelay, users: Int)] = [:]
+
+  func relay(_ key: String, _ make: () -> TurnRelay) -> TurnRelay {
+    let relay = relays[key]?.relay ?? make()
+    relays[key] = (relay, (relays[key]?.users ?? 0) + 1)
+    return relay
+  }
+
+  func leave(_ key: String) {
+    guard let (relay, users) = relays[key] else { return }
+    if users > 1 {
+      relays[key] = (relay, users - 1)
+    } else {
+      relays[key] = nil
+      relay.close()
+    }
+  }
+
+  /// The file says something else of a relay; all its services follow, one after the other.
+  func rename(_ old: String, to new: String) {
+    guard let (relay, users) = relays[old] else { return }
+    if users > 1 { relays[old] = (relay, users - 1) } else { relays[old] = nil }
+    relays[new] = (relay, (relays[new]?.users ?? 0) + 1)
+  }
+}

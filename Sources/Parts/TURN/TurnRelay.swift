@@ -1,0 +1,538 @@
+import CLinux
+import LinuxIO
+import STUN
+import TURN
+import Values
+
+/// A TURN relay at work: the machine (`TurnServer`) with its sockets.
+///
+/// ```
+///   clients ─▶ listeners ─▶ messages ─▶ machine ─▶ answers
+///                        └▶ channel data ─▶ machine.forward ─▶ outbox ─▶ relayed sockets ─▶ peers
+///   peers ─▶ relayed sockets ─▶ machine.arrival ─▶ outbox (or a client's stream) ─▶ clients
+/// ```
+///
+/// Several listeners share a relay: a client's allocation is counted once, whichever way it came. Each relayed address is
+/// a socket of its own, so that the kernel does what a relay must: it keeps the port, and tells who has it.
+public final class TurnRelay: DatagramSocketHandler {
+  let loop: EventLoop
+  let log: Log
+  private let arena: ReceiveArena
+  var machine: TurnServer
+  private var listeners: [UInt16: UDPSocket] = [:]
+  private var nextListener: UInt16 = 1
+  private var numbers: [ObjectIdentifier: UInt16] = [:]
+  /// By slot of an allocation, then by relayed address.
+  private var relayed: [[RelayedSocket?]] = []
+  private let outbox = TurnOutbox()
+  private var timer: LoopTimer?
+  private var clockTimer: LoopTimer?
+  private var streams: [TurnFlow: TurnStreamClient] = [:]
+  private(set) var peers: TurnPeerConnections?
+  /// How clients' packets came when they made their allocations, and the last of peers'.
+  private var sightings: [AllocationID: Sighting] = [:]
+  private var complaints = ComplaintLimiter<String>()
+  /// Told when a channel of datagrams begins and ends, so that something else may forward it.
+  public weak var forwarder: (any TurnForwarder)?
+  /// Called when the last allocation has ended while the relay is draining.
+  public var drained: (() -> Void)?
+  private var sequence: UInt64
+
+  private static let clockInterval = TimeSpan.seconds(10)
+
+  struct Sighting {
+    var client: Receipt
+    var user: String
+    /// A few: what `culvert path` shows.
+    var peers: [Receipt] = []
+  }
+
+  public init(
+    loop: EventLoop, arena: ReceiveArena, joints: StreamJoint.Shared, log: Log, settings: TurnSettings,
+    users: TurnUsers, policy: EgressPolicy
+  ) {
+    self.loop = loop
+    self.arena = arena
+    self.log = log
+    var random = SystemRandomNumberGenerator()
+    sequence = random.next()
+    machine = TurnServer(
+      settings, users: users, random: SystemRandomNumberGenerator(), at: loop.now,
+      unixSeconds: culvert_realtime_ns() / 1_000_000_000
+    ) { policy.judge($0)?.reason }
+    timer = loop.makeTimer { [weak self] in self?.expire() }
+    clockTimer = loop.makeTimer { [weak self] in self?.tellTime() }
+    peers = TurnPeerConnections(relay: self, joints: joints)
+    tellTime()
+  }
+
+  private func tellTime() {
+    machine.setClock(unixSeconds: culvert_realtime_ns() / 1_000_000_000, at: loop.now)
+    clockTimer?.arm(after: Self.clockInterval)
+  }
+
+  // MARK: Listeners
+
+  /// Serves clients on a socket; the number names the listener in flows.
+  public func serve(_ socket: UDPSocket) -> UInt16 {
+    let number = reserveListener()
+    serve(socket, as: number)
+    return number
+  }
+
+  public func serve(_ socket: UDPSocket, as number: UInt16) {
+    listeners[number] = socket
+    numbers[ObjectIdentifier(socket)] = number
+    socket.handler = self
+  }
+
+  public func reserveListener() -> UInt16 {
+    defer { nextListener &+= 1 }
+    return nextListener
+  }
+
+  /// A client's stream, of TCP or TLS.
+  public func serve(_ stream: any ByteStream, listener: UInt16) {
+    guard let remote = stream.receipt.remote, let local = stream.receipt.local else { return stream.close() }
+    let isTLS = stream.layers.contains {
+      if case .tls = $0 { return true }
+      return false
+    }
+    let flow = TurnFlow(listener: listener, transport: isTLS ? .tls : .tcp, remote: remote, local: local)
+    streams[flow] = TurnStreamClient(relay: self, stream: stream, flow: flow)
+    streams[flow]?.start()
+  }
+
+  /// Stops listening. Allocations that came this way have nobody to answer any more, and end in time.
+  public func endListener(_ number: UInt16) {
+    if let socket = listeners.removeValue(forKey: number) { numbers[ObjectIdentifier(socket)] = nil }
+    for (flow, stream) in streams where flow.listener == number { stream.close() }
+    streams = streams.filter { $0.key.listener != number }
+  }
+
+  public var hasListeners: Bool { !listeners.isEmpty || !streams.isEmpty }
+
+  // MARK: What there is
+
+  public var counters: TurnCounters { machine.counters }
+  public var allocationCount: Int { machine.allocationCount }
+  public var unsent: UInt64 { outbox.unsent }
+
+  public func beginDrain() {
+    machine.isDraining = true
+    if machine.allocationCount == 0 { drained?() }
+  }
+
+  public var settings: TurnSettings { machine.settings }
+
+  /// Allocations by their client's family and transport, and by their own families: `udp IPv4 to IPv6`.
+  public var allocationsByFamily: [(what: String, count: Int)] {
+    var counts: [String: Int] = [:]
+    for status in machine.statuses {
+      let own = status.relays.map { $0.local.family.description }.joined(separator: "+")
+      counts["\(status.flow.transport) \(status.flow.remote.family) to \(own)", default: 0] += 1
+    }
+    return counts.sorted { $0.key < $1.key }.map { (what: $0.key, count: $0.value) }
+  }
+
+  /// What a new file says; allocations that there are live on.
+  public func renew(_ settings: TurnSettings, users: TurnUsers, policy: EgressPolicy) {
+    machine.renew(settings, users: users, at: loop.now) { policy.judge($0)?.reason }
+  }
+
+  public func close() {
+    timer?.cancel()
+    clockTimer?.cancel()
+    for row in relayed { for socket in row { socket?.close() } }
+    relayed = []
+    peers?.closeAll()
+    for stream in streams.values { stream.close() }
+    streams = [:]
+    listeners = [:]
+    numbers = [:]
+  }
+
+  // MARK: From clients
+
+  public func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
+    guard let number = numbers[ObjectIdentifier(socket)] else { return }
+    let port = socket.receipt.local?.port ?? 0
+    let address = arrival.local ?? socket.receipt.local?.address ?? .anyIPv4
+    let flow = TurnFlow(
+      listener: number, transport: .udp, remote: arrival.remote, local: Endpoint(address, port: port))
+    var index = 0
+    while index < batch.count {
+      let packet = UnsafeRawBufferPointer(batch[index])
+      if ChannelData.isLikely(packet) {
+        index = relayRun(batch, from: index, flow, ecn: arrival.ecn)
+        continue
+      }
+      index += 1
+      handle(packet, flow, ecn: arrival.ecn) { socket.receipt(of: arrival, at: self.loop.now) }
+    }
+  }
+
+  public func batchesEnded(on socket: any DatagramSocket) { outbox.flush() }
+
+  public func socketWritable(_ socket: any DatagramSocket) {}
+
+  public func socketReported(_ error: SystemError, on socket: any DatagramSocket) {
+    if complaints.isDue("socket", "\(error)", at: loop.now) { log.debug("a client's socket: \(error)") }
+  }
+
+  /// Channel data of one channel, as far as it goes on; returns where something else begins.
+  private func relayRun(_ batch: borrowing PacketBatch, from start: Int, _ flow: TurnFlow, ecn: UInt8) -> Int {
+    guard let head = ChannelData(UnsafeRawBufferPointer(batch[start])) else {
+      machine.countMalformed()
+      return start + 1
+    }
+    var end = start + 1
+    var bytes = head.data.count
+    while end < batch.count, let next = ChannelData(UnsafeRawBufferPointer(batch[end])), next.number == head.number {
+      bytes += next.data.count
+      end += 1
+    }
+    guard
+      let forward = machine.forward(
+        channel: head.number, from: flow, packets: end - start, bytes: bytes, at: loop.now),
+      let destination = destination(of: forward, ecn: ecn)
+    else { return end }
+    for index in start..<end {
+      guard let data = ChannelData(UnsafeRawBufferPointer(batch[index])) else { continue }
+      outbox.add(data.data, to: destination)
+    }
+    return end
+  }
+
+  private func destination(of forward: TurnServer.Forward, ecn: UInt8) -> TurnOutbox.Destination? {
+    guard let socket = socket(forward.id, forward.relay) else { return nil }
+    return TurnOutbox.Destination(
+      socket: socket.socket, remote: forward.peer, local: nil, ecn: ecn, lane: Int(forward.id.slot) * 2)
+  }
+
+  /// A message, or one piece of channel data, of any client.
+  func handle(_ packet: UnsafeRawBufferPointer, _ flow: TurnFlow, ecn: UInt8, receipt: () -> Receipt) {
+    if ChannelData.isLikely(packet) {
+      guard let data = ChannelData(packet) else { return machine.countMalformed() }
+      guard
+        let forward = machine.forward(
+          channel: data.number, from: flow, packets: 1, bytes: data.data.count, at: loop.now),
+        let destination = destination(of: forward, ecn: ecn)
+      else { return }
+      return outbox.add(data.data, to: destination)
+    }
+    let request = machine.receive(packet, from: flow, at: loop.now)
+    if let request, let destination = destination(of: request.forward, ecn: ecn) {
+      if request.dontFragment {
+        // In order with what came before it.
+        outbox.flush()
+        destination.socket.with(.never) {
+          outbox.add(request.data, to: destination)
+          outbox.flush()
+        }
+      } else {
+        outbox.add(request.data, to: destination)
+      }
+    }
+    settle(receipt)
+  }
+
+  /// Takes from the machine what it wants done, and arms its timer.
+  func settle() { settle { nil } }
+
+  private func settle(_ receipt: () -> Receipt?) {
+    while let event = machine.pollEvent() { follow(event, receipt) }
+    while let answer = machine.pollTransmit() { send(answer) }
+    guard let deadline = machine.nextDeadline() else { return timer?.cancel() ?? () }
+    timer?.arm(at: max(deadline, loop.now))
+  }
+
+  private func expire() {
+    machine.handleTimeout(at: loop.now)
+    settle()
+  }
+
+  private func send(_ answer: TurnServer.Transmit) {
+    let flow = answer.flow
+    if flow.transport.isStream {
+      streams[flow]?.send(message: answer.bytes)
+      return
+    }
+    guard let socket = listeners[flow.listener] else { return }
+    let outcome = answer.bytes.withUnsafeBytes {
+      socket.send($0, segment: $0.count, to: flow.remote, from: flow.local.address, ecn: 0)
+    }
+    if case .failed(let error) = outcome, complaints.isDue("\(flow.remote)", "\(error)", at: loop.now) {
+      log.debug("cannot answer \(flow.remote): \(error)")
+    }
+  }
+
+  // MARK: From peers
+
+  /// A socket at a relayed address.
+  final class RelayedSocket: DatagramSocketHandler {
+    let id: AllocationID
+    let index: Int
+    let socket: UDPSocket
+    private unowned let relay: TurnRelay
+
+    init(relay: TurnRelay, id: AllocationID, index: Int, socket: UDPSocket) {
+      self.relay = relay
+      self.id = id
+      self.index = index
+      self.socket = socket
+      socket.takesEmpty = true
+      socket.handler = self
+    }
+
+    func datagramsArrived(_ batch: inout PacketBatch, _ arrival: Arrival, on socket: any DatagramSocket) {
+      relay.deliver(batch, arrival, self)
+    }
+
+    func batchesEnded(on socket: any DatagramSocket) { relay.outbox.flush() }
+    func socketWritable(_ socket: any DatagramSocket) {}
+    /// A peer that is not there any more, or a packet that is too large for its link: what UDP loses.
+    func socketReported(_ error: SystemError, on socket: any DatagramSocket) {}
+    func close() { socket.close() }
+  }
+
+  private func deliver(_ batch: borrowing PacketBatch, _ arrival: Arrival, _ from: RelayedSocket) {
+    var bytes = 0
+    for index in 0..<batch.count { bytes += batch.slot(index).length }
+    guard
+      let delivery = machine.arrival(
+        on: from.id, relay: from.index, from: arrival.remote, packets: batch.count, bytes: bytes, at: loop.now)
+    else { return }
+    see(from, arrival)
+    if delivery.flow.transport.isStream {
+      guard let stream = streams[delivery.flow] else { return }
+      for index in 0..<batch.count { stream.send(UnsafeRawBufferPointer(batch[index]), delivery, transaction()) }
+      return
+    }
+    guard let socket = listeners[delivery.flow.listener] else { return }
+    let destination = TurnOutbox.Destination(
+      socket: socket, remote: delivery.flow.remote, local: delivery.flow.local.address, ecn: arrival.ecn,
+      lane: Int(from.id.slot) * 2 + 1)
+    for index in 0..<batch.count {
+      let data = UnsafeRawBufferPointer(batch[index])
+      if let channel = delivery.channel {
+        addChannelData(data, channel, to: destination)
+      } else {
+        addIndication(data, delivery.peer, to: destination)
+      }
+    }
+  }
+
+  private func addChannelData(_ data: UnsafeRawBufferPointer, _ channel: UInt16, to destination: TurnOutbox.Destination)
+  {
+    guard let room = room(ChannelData.headerSize) else { return }
+    ChannelData.writeHeader(channel, length: data.count, into: room)
+    outbox.add(data, header: UnsafeRawBufferPointer(start: room, count: ChannelData.headerSize), to: destination)
+  }
+
+  private func addIndication(_ data: UnsafeRawBufferPointer, _ peer: Endpoint, to destination: TurnOutbox.Destination) {
+    let size = DataIndication.size(peer.family, data.count)
+    guard let room = room(size) else { return }
+    DataIndication.write(data, from: peer, transaction(), into: UnsafeMutableRawBufferPointer(start: room, count: size))
+    outbox.add(UnsafeRawBufferPointer(start: room, count: size), to: destination)
+  }
+
+  /// Room in the outbox, which is emptied for it where it must be.
+  private func room(_ count: Int) -> UnsafeMutableRawPointer? {
+    if let room = outbox.room(count) { return room }
+    outbox.flush()
+    return outbox.room(count)
+  }
+
+  /// Of an indication: nobody answers it, so it need not be hard to guess.
+  func transaction() -> TransactionID {
+    sequence &+= 1
+    return TransactionID(high: UInt32(truncatingIfNeeded: sequence >> 32), low: sequence &* 0x9E37_79B9_7F4A_7C15)
+  }
+
+  private func see(_ from: RelayedSocket, _ arrival: Arrival) {
+    guard let seen = sightings[from.id]?.peers else { return }
+    if seen.contains(where: { $0.remote == arrival.remote }) { return }
+    guard seen.count < 16 else { return }
+    sightings[from.id]?.peers.append(from.socket.receipt(of: arrival, at: loop.now))
+  }
+
+  func socket(_ id: AllocationID, _ index: Int) -> RelayedSocket? {
+    guard Int(id.slot) < relayed.count, index < relayed[Int(id.slot)].count, let socket = relayed[Int(id.slot)][index],
+      socket.id == id
+    else { return nil }
+    return socket
+  }
+
+  // MARK: Events
+
+  private func follow(_ event: TurnEvent, _ receipt: () -> Receipt?) {
+    switch event {
+    case .bind(let id, let index, let local, let isTCP): bind(id, index, local, isTCP)
+    case .close(let id, let index): closeRelayed(id, index)
+    case .began(let id): began(id, receipt)
+    case .moved(let id, let old):
+      if let receipt = receipt() { sightings[id]?.client = receipt }
+      log.info("an allocation moved", ["from": old.remote, "to": machine.flow(of: id)?.remote.description ?? "?"])
+    case .channelBound(let id, let index, let number, let peer, _):
+      guard let forwarder, let flow = machine.flow(of: id), flow.transport == .udp, let socket = socket(id, index),
+        let local = socket.socket.receipt.local
+      else { return }
+      forwarder.begin(ForwardedChannel(id: id, flow: flow, number: number, relayed: local, peer: peer))
+    case .channelEnded(let id, _, let number, let peer): forwarder?.end(id, number: number, peer: peer)
+    case .connect(let id, let connection, let peer): peers?.connect(id, connection, to: peer)
+    case .join(let connection, let flow):
+      // Its answer has to leave first: from then on the stream is the peer's.
+      while let answer = machine.pollTransmit() { send(answer) }
+      guard let client = streams.removeValue(forKey: flow) else { return }
+      peers?.join(connection, client)
+    case .drop(let connection): peers?.drop(connection)
+    case .refused(let flow, let method, let code, let detail):
+      if complaints.isDue("\(flow.remote.address)", "\(code.number)", at: loop.now) {
+        log.warn("refused", ["client": flow.remote, "request": method, "answer": code, "because": detail])
+      }
+    }
+  }
+
+  private func bind(_ id: AllocationID, _ index: Int, _ local: Endpoint, _ isTCP: Bool) {
+    while relayed.count <= Int(id.slot) { relayed.append([]) }
+    if relayed[Int(id.slot)].count <= index {
+      relayed[Int(id.slot)].append(
+        contentsOf: repeatElement(nil, count: index + 1 - relayed[Int(id.slot)].count))
+    }
+    if isTCP {
+      machine.bound(id, relay: index, peers?.listen(id, at: local) ?? false, at: loop.now)
+      return
+    }
+    do {
+      let socket = try UDPSocket(loop: loop, arena: arena, at: local, options: SocketOptions())
+      relayed[Int(id.slot)][index] = RelayedSocket(relay: self, id: id, index: index, socket: socket)
+      machine.bound(id, relay: index, true, at: loop.now)
+    } catch {
+      log.debug("cannot allocate \(local): \(error)")
+      machine.bound(id, relay: index, false, at: loop.now)
+    }
+  }
+
+  private func closeRelayed(_ id: AllocationID, _ index: Int?) {
+    guard Int(id.slot) < relayed.count else { return }
+    // What is noted may be for these sockets.
+    outbox.flush()
+    for place in relayed[Int(id.slot)].indices where index == nil || index == place {
+      guard let socket = relayed[Int(id.slot)][place], socket.id == id else { continue }
+      socket.close()
+      relayed[Int(id.slot)][place] = nil
+    }
+    guard index == nil else { return }
+    peers?.unlisten(id)
+    if let sighting = sightings.removeValue(forKey: id) {
+      log.info("allocation ended", ["client": sighting.client.remote?.description ?? "?", "user": sighting.user])
+    }
+    if machine.isDraining, machine.allocationCount == 0 { drained?() }
+  }
+
+  private func began(_ id: AllocationID, _ receipt: () -> Receipt?) {
+    guard let status = machine.status(of: id), let receipt = receipt() else { return }
+    sightings[id] = Sighting(client: receipt, user: status.username)
+    log.info(
+      "allocation",
+      [
+        "client": status.flow.remote, "transport": "\(status.flow.transport)", "user": status.username,
+        "relayed": status.relays.map(\.external.description).joined(separator: ","),
+      ])
+  }
+
+  func streamEnded(_ flow: TurnFlow) {
+    streams[flow] = nil
+    machine.closed(flow, at: loop.now)
+    settle()
+  }
+
+  func flushOutbox() { outbox.flush() }
+
+  func count(_ traffic: TurnTraffic, of id: AllocationID, peer family: AddressFamily) {
+    machine.count(traffic, of: id, peer: family)
+  }
+
+  // MARK: Paths
+
+  /// Allocations with both their legs: the client's as our listener saw it, the peers' as our relayed sockets did.
+  public func paths(listener: UInt16, limit: Int = 64) -> [(name: String, path: Path)] {
+    var found: [(name: String, path: Path)] = []
+    for status in machine.statuses where status.flow.listener == listener && found.count < limit {
+      found.append((name(of: status), path(of: status)))
+    }
+    return found
+  }
+
+  private func name(of status: AllocationStatus) -> String {
+    "allocation \(status.relays.map(\.external.description).joined(separator: " and "))"
+      + (status.username.isEmpty ? "" : " of \(status.username)")
+  }
+
+  private func path(of status: AllocationStatus) -> Path {
+    let sighting = sightings[status.id]
+    let stream = streams[status.flow]?.stream
+    let layers: [Layer] = (stream?.layers ?? [.udp]) + [.turn]
+    let traffic = Traffic(forward: status.traffic.bytesToPeers, back: status.traffic.bytesToClient)
+    var legs = [
+      Leg(
+        from: .client, to: .us, local: sighting?.client.remoteFact, remote: sighting?.client.localFact,
+        transport: layers, traffic: traffic, roundTrip: stream?.roundTrip)
+    ]
+    let seen = sighting?.peers ?? []
+    for receipt in seen {
+      guard let remote = receipt.remote else { continue }
+      legs.append(
+        Leg(
+          from: .us, to: .peer(remote.description), local: receipt.localFact, remote: receipt.remoteFact,
+          transport: [.udp]))
+    }
+    for peer in status.peers where !seen.contains(where: { $0.remote == peer.endpoint }) {
+      legs.append(
+        Leg(
+          from: .us, to: .peer(peer.endpoint.description),
+          local: socket(status.id, peer.relay)?.socket.receipt.localFact,
+          remote: TurnReport.told(peer.endpoint, by: status.username, at: status.begin), transport: [.udp]))
+    }
+    return Path(legs: legs, since: status.begin)
+  }
+
+  public func facts(of connection: String) -> [(key: String, value: String)] {
+    guard let status = machine.statuses.first(where: { name(of: $0) == connection }) else { return [] }
+    var facts: [(key: String, value: String)] = []
+    if status.relays.contains(where: { $0.local.address != $0.external.address }) {
+      facts.append(("bound at", status.relays.map(\.local.description).joined(separator: ", ")))
+    }
+    if !status.permitted.isEmpty {
+      facts.append(("permitted", status.permitted.prefix(16).map(\.description).joined(separator: ", ")))
+    }
+    if !status.peers.isEmpty {
+      facts.append(
+        (
+          "channels",
+          status.peers.prefix(16).map { "0x\(String($0.channel, radix: 16)) \($0.endpoint)" }.joined(separator: ", ")
+        ))
+    }
+    let left = (status.expiry - loop.now).nanoseconds / 1_000_000_000
+    facts.append(("ends", "in \(TimeSpan.seconds(max(0, left))) unless refreshed"))
+    let traffic = status.traffic
+    facts.append(("packets", "\(traffic.packetsToPeers) to peers, \(traffic.packetsToClient) to the client"))
+    return facts
+  }
+}
+
+/// Something that forwards channels in our place.
+public protocol TurnForwarder: AnyObject {
+  func begin(_ channel: ForwardedChannel)
+  func end(_ id: AllocationID, number: UInt16, peer: Endpoint)
+}
+
+/// A channel between a client on UDP and a peer.
+public struct ForwardedChannel: Sendable, Hashable {
+  public let id: AllocationID
+  public let flow: TurnFlow
+  public let number: UInt16
+  public let relayed: Endpoint
+  public let peer: Endpoint
+}
