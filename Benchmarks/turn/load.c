@@ -10,9 +10,9 @@
 //                                                  LIMIT: window=N, rate=N (datagrams a second) or flood
 //
 // One process and one thread for both sides, in the two namespaces by turns, so that a window can be kept: with
-// window=N no more than N datagrams are under way, so the relay is always busy and nothing is thrown away; what does not
-// arrive within 20 ms is counted as lost. The processor time of the processes PID, with all of their threads, is read at the
-// same two moments as the number of datagrams that arrived.
+// window=N no more than N datagrams are under way, so the relay is always busy and nothing is thrown away; what does
+// not arrive within 20 ms is counted as lost. The processor time of the processes PID, with all of their threads, is
+// read at the same two moments as the number of datagrams that arrived.
 //
 // Latency: from the call that sends a datagram to the kernel's own time stamp at the receiver, with rate= alone. How
 // long this program took to look is not in it.

@@ -59,8 +59,10 @@ class Rig(lab.Lab):
                                       (other_place, self.links[other_end], other_address, other_address6)):
             lab.command(["ip", "-n", name, "address", "add", f"{four}/24", "dev", link])
             lab.command(["ip", "-n", name, "address", "add", f"{six}/64", "dev", link, "nodad"])
-            lab.command(["ip", "netns", "exec", name, "ethtool", "-K", link, "gro", "on", "tx", "off"])
             lab.command(["ip", "-n", name, "link", "set", link, "up"])
+        # Once both are up: only then does the one end learn that the other takes what a program sends to it (XDP).
+        for name, link in ((place, self.links[end]), (other_place, self.links[other_end])):
+            lab.command(["ip", "netns", "exec", name, "ethtool", "-K", link, "gro", "on", "tx", "off"])
             lab.command(["ip", "netns", "exec", name, "sh", "-c", f"echo 1 >/sys/class/net/{link}/threaded"])
         self.pin()
 

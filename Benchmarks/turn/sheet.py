@@ -26,9 +26,9 @@ class Sheet(table.Table):
     def _packets(self) -> str:
         return self._rates("packets", "a window") + (
             f"\nA window: {self._options.window} datagrams under way, so the relay is busy and loses none.\n"
-            "kpkt/core-s: delivered for each second of processor time of the relay and of the kernel threads that serve\n"
-            "its interfaces. used: cores. 44: IPv4 client and IPv4 peer; 46: IPv4 client, IPv6 peer. burst: 16 equal\n"
-            "datagrams at a time (UDP_SEGMENT).")
+            "kpkt/core-s: delivered for each second of processor time of the relay and of the kernel threads that\n"
+            "serve its interfaces. used: cores. 44: IPv4 client and IPv4 peer; 46: IPv4 client, IPv6 peer. burst: 16\n"
+            "equal datagrams at a time (UDP_SEGMENT).")
 
     def _flood(self) -> str:
         return self._rates("flood", "as many as go")

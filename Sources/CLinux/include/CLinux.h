@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #if __has_include("CLinuxNet.h")
+#include "CLinuxBPF.h"
 #include "CLinuxNet.h"
 #endif
 

@@ -10,6 +10,8 @@ public struct Link: Hashable, Sendable {
   public let mtu: Int
   /// IFF_ flags.
   public let flags: UInt32
+  /// ARPHRD_ of linux/if_arp.h.
+  public let hardware: UInt16
   /// `tun`, `veth`; `nil` for devices of hardware.
   public let kind: String?
 
@@ -18,16 +20,20 @@ public struct Link: Hashable, Sendable {
   /// Up and able to carry: the peer of a veth is up, the cable is in.
   public var isRunning: Bool { flags & UInt32(IFF_RUNNING) != 0 }
   public var isLoopback: Bool { flags & UInt32(IFF_LOOPBACK) != 0 }
+  /// Its packets have Ethernet's headers.
+  public var isEthernet: Bool { hardware == 1 }
 
   init?(_ reply: NetlinkReply) {
     guard let index = reply.payload.number(at: 4, as: UInt32.self),
-      let flags = reply.payload.number(at: 8, as: UInt32.self)
+      let flags = reply.payload.number(at: 8, as: UInt32.self),
+      let hardware = reply.payload.number(at: 2, as: UInt16.self)
     else { return nil }
     let attributes = reply.attributes(after: 16)
     guard let name = attributes.text(IFLA_IFNAME) else { return nil }
     self.index = index
     self.name = name
     self.flags = flags
+    self.hardware = hardware
     mtu = Int(attributes.number(IFLA_MTU, as: UInt32.self) ?? 0)
     kind = attributes.nested(IFLA_LINKINFO)?.text(IFLA_INFO_KIND)
   }
