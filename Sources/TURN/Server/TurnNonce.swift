@@ -3,7 +3,10 @@ import STUN
 import Values
 
 /// Nonces that prove where a client is without a word being kept about it: the time, and a signature of the time and of
-/// the client's flow with a secret of the relay's (RFC 8489, section 9.2; attack row 8).
+/// the client's address with a secret of the relay's (RFC 8489, section 9.2; attack row 8).
+///
+/// The port is not signed: a client of RFC 6062 shows the nonce of its control connection on a second one, and who can
+/// hear at one port of an address can hear at the others.
 ///
 /// ```
 ///   obMatJos2 | features (4) | Base64 of: seconds (4 bytes) | signature (8 bytes)
@@ -47,10 +50,9 @@ struct TurnNonce {
   }
 
   private func signature(_ seconds: UInt32, _ flow: TurnFlow) -> [UInt8] {
-    var text: [UInt8] = [flow.transport.rawValue]
+    var text: [UInt8] = []
     text.append(bigEndian: seconds)
     text.append(bigEndian: flow.remote.address.mapped)
-    text.append(bigEndian: flow.remote.port)
     let tag = text.withUnsafeBytes {
       HMACSHA256.tag(key: secret, $0, UnsafeRawBufferPointer(start: nil, count: 0))
     }

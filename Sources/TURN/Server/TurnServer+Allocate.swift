@@ -32,8 +32,6 @@ extension TurnServer {
       return fail(.allocationMismatch, message, asker, "there is an allocation already")
     }
     guard let wanted = wish(message, asker, at: now) else { return }
-    if isDraining { return fail(.insufficientCapacity, message, asker, "the relay is about to end") }
-    guard isWithinQuotas(message, asker) else { return }
     let slot: UInt32
     if let reused = freeSlots.popLast() {
       slot = reused
@@ -124,6 +122,8 @@ extension TurnServer {
       }
       wish.isMobile = true
     }
+    // Nothing is taken before this.
+    guard isWithinQuotas(message, asker) else { return nil }
     if let token {
       guard let reservation = reservations[token], reservation.expiry > now else {
         fail(.insufficientCapacity, message, asker, "nothing is reserved for the token")
@@ -166,6 +166,10 @@ extension TurnServer {
   }
 
   private mutating func isWithinQuotas(_ message: STUNMessage, _ asker: Asker) -> Bool {
+    if isDraining {
+      fail(.insufficientCapacity, message, asker, "the relay is about to end")
+      return false
+    }
     if let quota = settings.userQuota, userStates.count(of: asker.quotaName) >= quota {
       fail(.quotaReached, message, asker, "the user has \(quota) allocations")
       return false

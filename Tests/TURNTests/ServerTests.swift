@@ -1,0 +1,374 @@
+import STUN
+import TURN
+import Testing
+import Values
+
+@Suite("The relay's machine")
+struct TurnServerTests {
+  // MARK: Who asks
+
+  @Test("Strangers are told realm and nonce; with them and a password an allocation is made, in every way of saying it")
+  func credentials() {
+    for (algorithm, integrity, hides) in [
+      (nil, .sha1, false), (.md5, .sha1, true), (.sha256, .sha256, false), (.sha256, .sha256, true),
+      (.sha256, .sha1, false),
+    ] as [(PasswordAlgorithm?, STUNIntegrity, Bool)] {
+      var kit = ServerKit()
+      let who = ServerKit.Credentials(algorithm: algorithm, integrity: integrity, hidesName: hides)
+      let answer = kit.allocate(as: who)
+      #expect(answer.code == 0 && answer.lifetime == 600, "\(String(describing: algorithm)) \(integrity) \(hides)")
+      #expect(answer.relayed.first?.address == ServerKit.v4 && (answer.relayed.first?.port ?? 0) >= 49_152)
+      #expect(answer.read { $0.xorAddress(.xorMappedAddress) } == ServerKit.flow().remote)
+      #expect(kit.server.allocationCount == 1)
+    }
+  }
+
+  @Test("A wrong password, name, realm or list of algorithms, and an old or foreign nonce, are refused by their codes")
+  func refusals() {
+    var kit = ServerKit()
+    #expect(kit.allocate(as: .init(password: "wrong")).code == 401)
+    #expect(kit.allocate(as: .init(name: "eve")).code == 401)
+    #expect(kit.allocate(as: .init(name: "eve", hidesName: true)).code == 401)
+    #expect(kit.allocate(as: .init(realm: "elsewhere")).code == 401)
+    let nonce = kit.nonce(ServerKit.flow())
+    let foreign = kit.request(.allocate, ServerKit.flow(9), nonce: nonce) { $0.add(.requestedTransport, byte: 17) }
+    #expect(foreign.code == 438)
+    // Another port of the same host is the same client, as far as anybody can tell (RFC 6062's second connection).
+    let port = kit.request(.allocate, ServerKit.flow(port: 9), nonce: nonce) { $0.add(.requestedTransport, byte: 17) }
+    #expect(port.code == 0)
+    kit.now = kit.now + TurnLimit.nonce + .seconds(1)
+    let old = kit.request(.allocate, nonce: nonce) { $0.add(.requestedTransport, byte: 17) }
+    #expect(old.code == 438 && old.read { $0.bytes(.nonce) } != nonce)
+    var made = nonce
+    made[20] ^= 1
+    #expect(kit.request(.allocate, nonce: made) { $0.add(.requestedTransport, byte: 17) }.code == 438)
+    // Bidding down: the list is not what was offered.
+    let less = kit.request(.allocate) { writer in
+      writer.add(.requestedTransport, byte: 17)
+      writer.add(.passwordAlgorithms, PasswordAlgorithm.encoded([.md5]))
+      writer.add(.passwordAlgorithm, PasswordAlgorithm.encoded([.md5]))
+    }
+    #expect(less.code == 400)
+    #expect(kit.server.allocationCount == 1)
+  }
+
+  @Test("Time-limited credentials are good until their time and with any of the secrets; the allocation outlives them")
+  func timeLimited() {
+    let users = TurnUsers(realm: "example.org", secrets: ["new", "old"])
+    func who(_ secret: String, _ seconds: Int64) -> ServerKit.Credentials {
+      let name = TimeLimitedCredentials.username(expiry: ServerKit.unixSeconds + seconds, user: "ada")
+      return .init(name: name, password: TimeLimitedCredentials.password(username: name, secret: secret))
+    }
+    var kit = ServerKit(users: users)
+    #expect(kit.allocate(ServerKit.flow(1), as: who("new", 60)).code == 0)
+    #expect(kit.allocate(ServerKit.flow(2), as: who("old", 60)).code == 0)
+    #expect(kit.allocate(ServerKit.flow(3), as: who("older", 60)).code == 401)
+    #expect(kit.allocate(ServerKit.flow(4), as: who("new", -1)).code == 401)
+    kit.pass(100)
+    #expect(kit.allocate(ServerKit.flow(5), as: who("new", 60)).code == 401)
+    #expect(kit.request(.refresh, ServerKit.flow(1), as: who("new", 60)).code == 0)
+  }
+
+  // MARK: Allocations
+
+  @Test("What is asked for is looked at in the RFC's order, and refused by the RFC's codes")
+  func allocateRules() {
+    var kit = ServerKit()
+    let flow = ServerKit.flow()
+    #expect(kit.request(.allocate, flow).code == 400)
+    #expect(kit.request(.allocate, flow) { $0.add(.requestedTransport, byte: 6) }.code == 442)
+    #expect(kit.request(.allocate, flow) { $0.add(.requestedTransport, byte: 132) }.code == 442)
+    #expect(kit.allocate(flow) { $0.add(.requestedAddressFamily, byte: 3) }.code == 440)
+    for clash in [
+      { (writer: inout STUNWriter) in
+        writer.add(.requestedAddressFamily, byte: 1)
+        writer.add(.additionalAddressFamily, byte: 2)
+      },
+      { $0.add(.additionalAddressFamily, byte: 1) },
+      {
+        $0.add(.evenPort, [0x80])
+        $0.add(.additionalAddressFamily, byte: 2)
+      },
+      {
+        $0.add(.evenPort, [0x80])
+        $0.add(.reservationToken, UInt64(1))
+      },
+      {
+        $0.add(.requestedAddressFamily, byte: 1)
+        $0.add(.reservationToken, UInt64(1))
+      },
+      { $0.add(.reservationToken, UInt32(1)) },
+    ] { #expect(kit.allocate(flow, clash).code == 400) }
+    #expect(kit.allocate(flow) { $0.add(.reservationToken, UInt64(1)) }.code == 508)
+    #expect(kit.allocate(flow) { $0.add(.mobilityTicket) }.code == 405)
+    let unknown = kit.allocate(flow) { $0.add(STUNAttribute(rawValue: 0x7F01), UInt32(0)) }
+    #expect(unknown.code == 420 && unknown.read { $0.listedUnknown } == [STUNAttribute(rawValue: 0x7F01)])
+    #expect(kit.allocate(flow) { $0.add(.dontFragment) }.code == 0)
+    #expect(kit.allocate(flow).code == 437)
+    #expect(kit.request(.refresh, flow, as: .init(name: "bob", password: "other")).code == 441)
+    #expect(kit.request(.refresh, ServerKit.flow(2)).code == 437)
+    #expect(kit.request(.refresh, ServerKit.flow(2)) { $0.add(.lifetime, UInt32(0)) }.code == 0)
+    #expect(kit.request(.data, flow).code == 400 && kit.server.allocationCount == 1)
+  }
+
+  @Test("A repeated Allocate is answered as before, and makes nothing")
+  func repeated() {
+    var kit = ServerKit()
+    let transaction = TransactionID(high: 1, low: 2)
+    let first = kit.request(.allocate, transaction: transaction) { $0.add(.requestedTransport, byte: 17) }
+    let again = kit.request(.allocate, transaction: transaction) { $0.add(.requestedTransport, byte: 17) }
+    #expect(first.code == 0 && again.code == 0 && first.relayed == again.relayed && kit.server.allocationCount == 1)
+  }
+
+  @Test("Both families come at once or one by one, live for themselves, and one that is not there is said so")
+  func families() {
+    var kit = ServerKit()
+    let both = kit.allocate { $0.add(.additionalAddressFamily, byte: 2) }
+    #expect(both.relayed.map(\.address) == [ServerKit.v4, ServerKit.v6])
+    let six = kit.allocate(ServerKit.flow(2)) { $0.add(.requestedAddressFamily, byte: 2) }
+    #expect(six.relayed.map(\.address) == [ServerKit.v6])
+    // A channel of the wrong family.
+    #expect(kit.bind(0x4000, ServerKit.peer(), ServerKit.flow(2)) == 443)
+    // One family ends.
+    let over = kit.request(.refresh) { writer in
+      writer.add(.requestedAddressFamily, byte: 1)
+      writer.add(.lifetime, UInt32(0))
+    }
+    #expect(over.code == 0 && kit.server.usedPorts == 2)
+    #expect(kit.request(.refresh) { $0.add(.requestedAddressFamily, byte: 1) }.code == 443)
+    #expect(kit.bind(0x4000, ServerKit.peer()) == 443)
+    #expect(kit.bind(0x4000, Endpoint(.v6(0x2001_0DB8 << 96 | 99), port: 1)) == 0)
+
+    var narrow = ServerKit(ServerKit.settings { $0.addresses = [RelayAddress(local: ServerKit.v4)] })
+    let one = narrow.allocate { $0.add(.additionalAddressFamily, byte: 2) }
+    #expect(one.code == 0 && one.relayed.count == 1 && one.read { $0.error(.addressErrorCode) } == .familyNotSupported)
+    #expect(narrow.allocate(ServerKit.flow(2)) { $0.add(.requestedAddressFamily, byte: 2) }.code == 440)
+  }
+
+  @Test("An even port has a neighbour that is kept for its token, once, for thirty seconds")
+  func evenPort() throws {
+    var kit = ServerKit()
+    let even = kit.allocate { $0.add(.evenPort, [0x80]) }
+    let token = try #require(even.read { $0.longNumber(.reservationToken) })
+    let port = try #require(even.relayed.first?.port)
+    #expect(port % 2 == 0)
+    let next = kit.allocate(ServerKit.flow(2)) { $0.add(.reservationToken, token) }
+    #expect(next.relayed.first?.port == port + 1)
+    #expect(kit.allocate(ServerKit.flow(3)) { $0.add(.reservationToken, token) }.code == 508)
+    let other = kit.allocate(ServerKit.flow(4)) { $0.add(.evenPort, [0x80]) }
+    let late = try #require(other.read { $0.longNumber(.reservationToken) })
+    let used = kit.server.usedPorts
+    kit.pass(31)
+    #expect(kit.server.usedPorts == used - 1)
+    #expect(kit.allocate(ServerKit.flow(5)) { $0.add(.reservationToken, late) }.code == 508)
+  }
+
+  @Test("A port that somebody else has is passed over; where none can be bound the answer is 508 and nothing stays")
+  func takenPorts() {
+    var kit = ServerKit(ServerKit.settings { $0.ports = 50_000...50_009 })
+    kit.isTaken = { $0.port != 50_007 }
+    let answer = kit.allocate()
+    #expect(answer.code == 0 && answer.relayed.first?.port == 50_007)
+    #expect(kit.allocate(ServerKit.flow(2)).code == 508)
+    #expect(kit.server.allocationCount == 1 && kit.server.usedPorts == 1)
+  }
+
+  @Test("Lifetimes are between the usual and the longest; allocations end at their time, or at once when it is 0")
+  func lifetimes() {
+    var kit = ServerKit()
+    #expect(kit.allocate { $0.add(.lifetime, UInt32(10)) }.lifetime == 600)
+    #expect(kit.allocate(ServerKit.flow(2)) { $0.add(.lifetime, UInt32.max) }.lifetime == 3_600)
+    kit.pass(599)
+    #expect(kit.server.allocationCount == 2)
+    #expect(kit.request(.refresh) { $0.add(.lifetime, UInt32(1_000)) }.lifetime == 1_000)
+    kit.pass(999)
+    #expect(kit.server.allocationCount == 2)
+    kit.pass(2)
+    #expect(kit.server.allocationCount == 1)
+    #expect(kit.request(.refresh, ServerKit.flow(2)) { $0.add(.lifetime, UInt32(0)) }.lifetime == 0)
+    #expect(kit.server.allocationCount == 0 && kit.server.usedPorts == 0)
+  }
+
+  @Test("Quotas of user, source and relay hold exactly, and places are free again afterwards")
+  func quotas() {
+    var kit = ServerKit(
+      ServerKit.settings {
+        $0.userQuota = 3
+        $0.sourceQuota = 4
+        $0.totalQuota = 6
+      })
+    var codes: [Int] = []
+    for port in 1...5 as ClosedRange<UInt16> { codes.append(kit.allocate(ServerKit.flow(port: port)).code) }
+    #expect(codes == [0, 0, 0, 486, 486])
+    let bob = ServerKit.Credentials(name: "bob", password: "other")
+    codes = (10...12 as ClosedRange<UInt16>).map { kit.allocate(ServerKit.flow(port: $0), as: bob).code }
+    #expect(codes == [0, 486, 486])
+    codes = (1...3 as ClosedRange<UInt16>).map { kit.allocate(ServerKit.flow(7, port: $0), as: bob).code }
+    #expect(codes == [0, 0, 486])
+    kit.server.closed(ServerKit.flow(port: 1), at: kit.now)
+    #expect(kit.allocate(ServerKit.flow(8)).code == 0)
+    kit.pass(700)
+    #expect(kit.server.allocationCount == 0 && kit.server.usedPorts == 0)
+  }
+
+  @Test("While draining nothing new is made, and what there is goes on")
+  func draining() {
+    var kit = ServerKit()
+    _ = kit.allocate()
+    kit.server.isDraining = true
+    #expect(kit.allocate(ServerKit.flow(2)).code == 508 && kit.request(.refresh).code == 0)
+  }
+
+  // MARK: Permissions, channels, data
+
+  @Test(
+    "Nothing passes without a permission, and nothing after its five minutes; a channel lasts ten, and rests five more")
+  func times() throws {
+    var kit = ServerKit()
+    kit.allocate()
+    let id = try #require(kit.lastBegun)
+    let peer = ServerKit.peer()
+    #expect(kit.arrival(id, peer) == nil && kit.indicate(peer) == nil)
+    #expect(kit.permit(peer) == 0)
+    #expect(kit.arrival(id, peer)?.channel == .some(nil) && kit.indicate(peer)?.forward.peer == peer)
+    // Of the address, whatever the port.
+    #expect(kit.arrival(id, ServerKit.peer(port: 1)) != nil && kit.arrival(id, ServerKit.peer(2)) == nil)
+    #expect(kit.bind(0x4001, peer) == 0)
+    #expect(kit.arrival(id, peer)?.channel == 0x4001)
+    kit.pass(301)
+    #expect(kit.arrival(id, peer) == nil && kit.indicate(peer) == nil)
+    #expect(kit.forward(0x4001) == peer)
+    #expect(kit.permit(peer) == 0)
+    #expect(kit.arrival(id, peer)?.channel == 0x4001)
+    kit.pass(290)
+    #expect(kit.request(.refresh).code == 0)
+    #expect(kit.forward(0x4001) == peer)
+    kit.pass(20)
+    #expect(kit.forward(0x4001) == nil)
+    #expect(kit.events.contains { if case .channelEnded(id, _, 0x4001, _) = $0 { true } else { false } })
+    #expect(kit.bind(0x4001, ServerKit.peer(2)) == 400 && kit.bind(0x4002, peer) == 400)
+    _ = kit.request(.refresh) { $0.add(.lifetime, UInt32(3_600)) }
+    #expect(kit.bind(0x4001, peer) == 0)
+    kit.pass(600 + 301)
+    #expect(kit.bind(0x4001, ServerKit.peer(2)) == 0 && kit.bind(0x4002, peer) == 0)
+  }
+
+  @Test("Channels have one peer and peers one channel; numbers of others are refused")
+  func channels() {
+    var kit = ServerKit()
+    kit.allocate()
+    #expect(kit.bind(0x4000, ServerKit.peer()) == 0 && kit.bind(0x4000, ServerKit.peer()) == 0)
+    #expect(kit.bind(0x4000, ServerKit.peer(2)) == 400 && kit.bind(0x4001, ServerKit.peer()) == 400)
+    for number in [0, 0x3FFF, 0x8000, 0xFFFF] as [UInt16] { #expect(kit.bind(number, ServerKit.peer(3)) == 400) }
+    #expect(kit.bind(0x4002, ServerKit.peer(3, port: 0)) == 400)
+    #expect(kit.request(.channelBind) { $0.add(channel: 0x4003) }.code == 400)
+    #expect(kit.request(.createPermission).code == 400)
+    #expect(kit.bind(0x4000, ServerKit.peer(), ServerKit.flow(5)) == 437)
+    #expect(kit.forward(0x4005) == nil && kit.server.counters.drops[.noChannel] == 1)
+  }
+
+  @Test("Bandwidth of a user is a limit for both directions, and is there again a second later")
+  func bandwidth() throws {
+    var kit = ServerKit(ServerKit.settings { $0.userBandwidth = 10_000 })
+    kit.allocate()
+    let id = try #require(kit.lastBegun)
+    _ = kit.bind(0x4000, ServerKit.peer())
+    var passed = 0
+    for _ in 0..<20 where kit.forward(0x4000, bytes: 1_000) != nil { passed += 1 }
+    #expect(passed == 10 && kit.arrival(id, ServerKit.peer()) == nil)
+    kit.now = kit.now + .milliseconds(500)
+    passed = 0
+    for _ in 0..<20 where kit.forward(0x4000, bytes: 1_000) != nil { passed += 1 }
+    #expect(passed == 5 && kit.server.counters.drops[.overBandwidth] == 26)
+  }
+
+  @Test("What is counted is data, by the families of both legs")
+  func counters() throws {
+    var kit = ServerKit()
+    kit.allocate { $0.add(.requestedAddressFamily, byte: 2) }
+    let id = try #require(kit.lastBegun)
+    let peer = Endpoint(.v6(0x2001_0DB8 << 96 | 99), port: 1)
+    _ = kit.bind(0x4000, peer)
+    _ = kit.forward(0x4000, bytes: 700)
+    _ = kit.arrival(id, peer)
+    let traffic = try #require(kit.server.counters.translations.first)
+    #expect(traffic.key.description == "4-6" && traffic.value.bytesToPeers == 700 && traffic.value.bytesToClient == 100)
+    #expect(kit.server.status(of: id)?.traffic == traffic.value)
+  }
+
+  // MARK: Behind a translator
+
+  @Test("Behind a cloud's translator clients hear the outer address, and two of them reach each other through it")
+  func external() throws {
+    let inner = IPAddress.v4(0x0A00_0005)
+    var kit = ServerKit(
+      ServerKit.settings { $0.addresses = [RelayAddress(local: inner, external: ServerKit.v4)] },
+      judge: { $0.address == inner ? "private" : nil })
+    let first = try #require(kit.allocate(ServerKit.flow(1)).relayed.first)
+    let firstID = try #require(kit.lastBegun)
+    let second = try #require(kit.allocate(ServerKit.flow(2)).relayed.first)
+    #expect(first.address == ServerKit.v4 && second.address == ServerKit.v4)
+    #expect(kit.events.contains { if case .bind(_, _, let local, _) = $0 { local.address == inner } else { false } })
+    #expect(kit.bind(0x4000, second, ServerKit.flow(1)) == 0)
+    #expect(kit.forward(0x4000) == Endpoint(inner, port: second.port))
+    let back = kit.arrival(firstID, Endpoint(inner, port: second.port))
+    #expect(back?.channel == 0x4000 && back?.peer == second)
+  }
+
+  // MARK: Mobility
+
+  @Test("An allocation follows its ticket to another address with everything it has; a ticket is good once")
+  func mobility() throws {
+    var kit = ServerKit(ServerKit.settings { $0.isMobile = true })
+    let made = kit.allocate { $0.add(.mobilityTicket) }
+    let id = try #require(kit.lastBegun)
+    let ticket = try #require(made.read { $0.bytes(.mobilityTicket) })
+    _ = kit.bind(0x4000, ServerKit.peer())
+    let moved = kit.request(.refresh, ServerKit.flow(9), transaction: TransactionID(high: 7, low: 7)) {
+      $0.add(.mobilityTicket, ticket)
+    }
+    let next = try #require(moved.read { $0.bytes(.mobilityTicket) })
+    #expect(moved.code == 0 && next != ticket && kit.server.allocationCount == 1)
+    #expect(kit.forward(0x4000, ServerKit.flow(9)) == ServerKit.peer() && kit.forward(0x4000) == nil)
+    #expect(kit.arrival(id, ServerKit.peer())?.flow == ServerKit.flow(9))
+    // The answer was lost: the same request again.
+    let again = kit.request(.refresh, ServerKit.flow(9), transaction: TransactionID(high: 7, low: 7)) {
+      $0.add(.mobilityTicket, ticket)
+    }
+    #expect(again.code == 0 && again.read { $0.bytes(.mobilityTicket) } == next)
+    #expect(kit.request(.refresh, ServerKit.flow(10)) { $0.add(.mobilityTicket, ticket) }.code == 400)
+    let bob = ServerKit.Credentials(name: "bob", password: "other")
+    #expect(kit.request(.refresh, ServerKit.flow(11), as: bob) { $0.add(.mobilityTicket, next) }.code == 441)
+    // Over a stream that has ended it is still there for a while.
+    kit.server.closed(ServerKit.flow(9), at: kit.now)
+    #expect(kit.request(.refresh, ServerKit.flow(12)) { $0.add(.mobilityTicket, next) }.code == 0)
+  }
+}
+
+extension ServerKit {
+  mutating func permit(_ peer: Endpoint, _ flow: TurnFlow = ServerKit.flow()) -> Int {
+    request(.createPermission, flow) { $0.add(.xorPeerAddress, xor: peer) }.code
+  }
+
+  mutating func bind(_ number: UInt16, _ peer: Endpoint, _ flow: TurnFlow = ServerKit.flow()) -> Int {
+    request(.channelBind, flow) { writer in
+      writer.add(channel: number)
+      writer.add(.xorPeerAddress, xor: peer)
+    }.code
+  }
+
+  mutating func forward(_ number: UInt16, _ flow: TurnFlow = ServerKit.flow(), bytes: Int = 100) -> Endpoint? {
+    server.forward(channel: number, from: flow, packets: 1, bytes: bytes, at: now)?.peer
+  }
+
+  mutating func arrival(_ id: AllocationID, _ peer: Endpoint) -> TurnServer.Delivery? {
+    server.arrival(on: id, relay: 0, from: peer, packets: 1, bytes: 100, at: now)
+  }
+
+  mutating func indicate(_ peer: Endpoint, _ flow: TurnFlow = ServerKit.flow()) -> TurnServer.SendRequest? {
+    var writer = STUNWriter(.indication, .send, TransactionID(high: 0, low: 0))
+    writer.add(.xorPeerAddress, xor: peer)
+    writer.add(.data, [1, 2, 3])
+    return writer.bytes.withUnsafeBytes { server.receive($0, from: flow, at: now) }
+  }
+}
