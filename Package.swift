@@ -83,8 +83,8 @@ let package = Package(
       "Daemon",
       [
         "Values", "TunProtocol", "CulvertLink", "NodeSelection", "Configuration", "PartDescriptors", "Parts",
-        "LinuxIO", "LinuxNet", "TLSCodec", "QUICCodec", "Smux", "CLinux", "WireGuard", "CryptoPrimitives",
-        "TURN",
+        "LinuxIO", "LinuxNet", "TLSCodec", "QUICCodec", "Smux", "CLinux", "WireGuard", "CryptoPrimitives", "STUN",
+        "TURN", "NATDiscovery",
       ]),
     // beside
     floor("Lab", ["Values", "Configuration", "LinuxNet", "CLinux"]),
@@ -93,7 +93,7 @@ let package = Package(
       name: "culvert",
       dependencies: [
         "Values", "CryptoPrimitives", "Recording", "RecordedMachines", "Configuration", "Daemon", "Lab", "LinuxIO",
-        "CLinux",
+        "CLinux", "STUN", "NATDiscovery",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict,

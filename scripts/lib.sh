@@ -2,8 +2,8 @@
 
 # name of a Debian package for each thing that building needs, and for what the tests use beside it
 build_packages="libgnutls28-dev libngtcp2-crypto-gnutls-dev libngtcp2-dev libyaml-dev pkg-config"
-test_packages="bind9-dnsutils curl dropbear-bin iproute2 iputils-ping netcat-openbsd nftables openssh-client openssl
-python3 python3-venv tcpdump wireguard-tools"
+test_packages="bind9-dnsutils coturn curl dropbear-bin iproute2 iputils-ping netcat-openbsd nftables openssh-client
+openssl python3 python3-venv tcpdump wireguard-tools"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 
@@ -31,6 +31,10 @@ install_missing() {
   apt-get update -qq
   # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  # The package of coturn starts a relay on this machine, which nobody asked for.
+  case " $missing " in
+    *" coturn "*) ! command -v systemctl >/dev/null 2>&1 || systemctl disable -q --now coturn 2>/dev/null || true ;;
+  esac
 }
 
 # A Python of its own for the tests, with a QUIC that shares no code with ours: the other ends of the tests are written

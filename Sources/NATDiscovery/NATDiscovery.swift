@@ -117,6 +117,13 @@ public struct NATDiscovery: Sendable {
     guard var search, facts.answer != nil else { return }
     let sizes = search.heard(size)
     self.search = search
+    // Larger ones need not be sent again; an answer to one that was sent still counts.
+    if search.told == size {
+      exchanges.giveUp {
+        if case .size(let asked) = $0 { return asked > size }
+        return false
+      }
+    }
     ask(sizes: sizes, at: now)
   }
 

@@ -10,6 +10,11 @@ public struct ServerWord: Hashable, Sendable {
     private var order: Int { self == .udp ? 0 : self == .tcp ? 1 : 2 }
   }
 
+  public struct Place: Hashable, Sendable {
+    public let transport: Transport
+    public let port: UInt16
+  }
+
   /// Why a word cannot be understood: one sentence without a full stop.
   public struct Refusal: Error, Hashable, Sendable {
     public let reason: String
@@ -20,7 +25,7 @@ public struct ServerWord: Hashable, Sendable {
   /// Without brackets.
   public let host: String
   /// Where each transport is asked, in the order of the transports.
-  public let ports: [(transport: Transport, port: UInt16)]
+  public let ports: [Place]
   /// Whether it is to relay; `nil` where the word does not say.
   public let isRelay: Bool?
 
@@ -62,7 +67,7 @@ public struct ServerWord: Hashable, Sendable {
       case (nil, nil): [.udp, .tcp, .tls]
       default: [.udp, .tcp]
       }
-    ports = transports.map { ($0, place.port ?? ($0 == .tls ? Self.securePort : Self.plainPort)) }
+    ports = transports.map { Place(transport: $0, port: place.port ?? ($0 == .tls ? Self.securePort : Self.plainPort)) }
   }
 
   /// A server of a configuration, which says all of it.
@@ -70,7 +75,7 @@ public struct ServerWord: Hashable, Sendable {
     let place = HostPort(host: host, port: port)
     text = transport == .tls ? "turns:\(place)" : "turn:\(place)?transport=\(transport.rawValue)"
     self.host = host
-    ports = [(transport, port)]
+    ports = [Place(transport: transport, port: port)]
     isRelay = true
   }
 
@@ -89,15 +94,5 @@ public struct ServerWord: Hashable, Sendable {
     guard text.contains(":") else { return (String(text), nil) }
     guard let place = HostPort(text), !place.host.isEmpty, place.port > 0 else { throw refusal }
     return (place.host, place.port)
-  }
-
-  public static func == (left: ServerWord, right: ServerWord) -> Bool {
-    left.text == right.text && left.host == right.host && left.isRelay == right.isRelay
-      && left.ports.elementsEqual(right.ports) { $0 == $1 }
-  }
-
-  public func hash(into hasher: inout Hasher) {
-    hasher.combine(text)
-    hasher.combine(host)
   }
 }

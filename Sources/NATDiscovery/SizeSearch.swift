@@ -54,11 +54,13 @@ struct SizeSearch: Sendable, Equatable {
 
   /// A router, or our own kernel, says how large packets may be on the way.
   mutating func heard(_ size: Int) -> [Int] {
-    guard size >= 68, size < linkMTU, size < told ?? .max, !isDone else { return [] }
+    guard size >= 68, size < linkMTU, size < told ?? .max, size > known, !isDone else { return [] }
     told = size
+    refused = min(refused, size + 1)
+    open = open.filter { $0 <= size }
     let largest = Self.rounded(size)
-    guard largest > known, !open.contains(largest) else { return [] }
-    return ask([largest])
+    guard largest > known else { return next() }
+    return open.contains(largest) ? [] : ask([largest])
   }
 
   /// The smallest that is known not to pass; `nil` when everything that the link takes does.

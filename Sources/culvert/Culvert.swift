@@ -16,12 +16,14 @@ struct Culvert: ParsableCommand {
         culvert -C server.yaml         run it (short for `culvert run -C …`)
         culvert -L … -F …              the same in GOST's short form
         culvert path                   ask the daemon which way packets take
+        culvert netcheck HOST          find out what this network allows
         culvert reload                 have it follow its files; only what changed is touched
         culvert lab DIRECTORY          run hosts in namespaces, with proof
       """,
     version: Version.text,
     subcommands: [
-      Run.self, Check.self, PlanCommand.self, PathCommand.self, ReloadCommand.self, LabCommand.self, ReplayCommand.self,
+      Run.self, Check.self, PlanCommand.self, PathCommand.self, ReloadCommand.self, NetcheckCommand.self,
+      LabCommand.self, ReplayCommand.self,
       Explain.self,
       Schema.self,
       Completions.self, Manual.self,

@@ -247,6 +247,14 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
     }
   }
 
+  /// The largest IP packet that a connected socket's path takes, bytes, as the kernel knows it now; `nil` where it does
+  /// not say.
+  public var pathMTU: Int? {
+    guard registration != nil else { return nil }
+    let mtu = Int(culvert_path_mtu(descriptor, family == .ipv4 ? 4 : 6))
+    return mtu > 0 ? mtu : nil
+  }
+
   /// Who may cut a datagram in pieces that is larger than the path takes.
   public enum Fragmentation: Int32, Sendable {
     /// The kernel, where it knows of the path.
