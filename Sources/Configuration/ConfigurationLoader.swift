@@ -98,14 +98,16 @@ extension [Diagnostic] {
         service.isWireGuard || service.handler.descriptor?.name == "turn" || service.listener.descriptor?.name == "turn"
       }.map(\.span)
       + configuration.allNodes.filter { $0.dialer.descriptor?.name == "turn" }.map(\.span)
-    guard !services.isEmpty || sources.files.contains(where: \.isWireGuard) else { return self }
+    guard !services.isEmpty || sources.files.contains(where: { $0.foreignFormat != nil }) else { return self }
     return map { diagnostic in
       guard let place = diagnostic.primary?.span,
-        sources.file(place.file)?.isWireGuard == true
+        sources.file(place.file)?.foreignFormat != nil
           || services.contains(where: { $0.file == place.file && $0.start <= place.start && place.end <= $0.end })
       else { return diagnostic }
       var copy = diagnostic
       copy.notes.removeAll { $0.hasPrefix("GOST") }
+      // A fix for YAML would not be one for coturn's lines.
+      if sources.file(place.file)?.foreignFormat == .coturn { copy.fix = nil }
       return copy
     }
   }

@@ -31,12 +31,15 @@ struct ConfigurationInput: ParsableArguments {
       valueName: "code=reason"))
   var acceptances: [String] = []
 
+  /// The options of `culvert relay`, which is `run` with them in place of addresses.
+  var relay: [RelayOption]? = nil
+
   var arguments: CommandLineArguments {
-    CommandLineArguments(services: services, nodes: nodes, worker: Self.worker, acceptances: acceptances)
+    CommandLineArguments(services: services, nodes: nodes, worker: Self.worker, acceptances: acceptances, relay: relay)
   }
 
   /// The number of this process among the workers of one command line.
   static var worker: String? { getenv("_GOST_ID").map { String(cString: $0) } }
 
-  var isEmpty: Bool { files.isEmpty && services.isEmpty && nodes.isEmpty }
+  var isEmpty: Bool { files.isEmpty && services.isEmpty && nodes.isEmpty && relay == nil }
 }

@@ -19,6 +19,7 @@ struct Culvert: ParsableCommand {
         culvert netcheck HOST          find out what this network allows
         culvert reload                 have it follow its files; only what changed is touched
         culvert lab DIRECTORY          run hosts in namespaces, with proof
+        culvert relay --user …         a STUN and TURN server; --from-coturn FILE takes coturn's file
       """,
     version: Version.text,
     subcommands: [
@@ -27,6 +28,7 @@ struct Culvert: ParsableCommand {
       Explain.self,
       Schema.self,
       Completions.self, Manual.self,
+      RelayCommand.self,
       WireGuardCommand.self, GenerateKey.self, DerivePublicKey.self, GeneratePresharedKey.self, VersionCommand.self,
       LabHostCommand.self,
     ],

@@ -16,16 +16,22 @@ public struct CommandLineArguments: Sendable {
   /// The values of `--accept`: warnings that somebody has looked at, each `CODE=REASON`. An address has no room for a
   /// comment; these hold for the files beside it too.
   public var acceptances: [String]
+  /// The options of `culvert relay`, which takes neither `-L` nor `-F`; `nil` for any other command.
+  public var relay: [RelayOption]?
 
-  public init(services: [String] = [], nodes: [String] = [], worker: String? = nil, acceptances: [String] = []) {
+  public init(
+    services: [String] = [], nodes: [String] = [], worker: String? = nil, acceptances: [String] = [],
+    relay: [RelayOption]? = nil
+  ) {
     self.services = services
     self.nodes = nodes
     self.worker = worker
     self.acceptances = acceptances
+    self.relay = relay
   }
 
   /// Whether they add nothing to what runs.
-  public var isEmpty: Bool { services.isEmpty && nodes.isEmpty }
+  public var isEmpty: Bool { services.isEmpty && nodes.isEmpty && relay == nil }
 
   /// The acceptances, each of which becomes a small file behind all that they hold for.
   func accepted(into map: inout SourceMap, _ report: Report) -> [Acceptance] {
@@ -44,6 +50,9 @@ public struct CommandLineArguments: Sendable {
   }
 
   func expand(into map: inout SourceMap, _ report: Report) -> Expansion {
+    if let relay {
+      return Expansion(root: RelayArguments(options: relay, report: report).expand(into: &map), hasWholeChain: true)
+    }
     var objects = SharedObjects()
     var hops: [YAMLNode] = []
     for (index, node) in nodes.enumerated() {

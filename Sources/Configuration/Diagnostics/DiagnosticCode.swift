@@ -165,6 +165,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case turnAlternate = "CV1207"
   case turnLifetime = "CV1208"
   case turnFamily = "CV1209"
+  case coturnLeftOut = "CV1210"
+  case coturnRefused = "CV1211"
 
   /// Whether a warning of this code says that somebody could get in, listen or pretend: an error under `--strict`.
   public var isSecurity: Bool {

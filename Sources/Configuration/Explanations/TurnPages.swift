@@ -67,6 +67,22 @@ extension Explanations {
       ],
       wrong: .init(ExampleFile.turn(metadata: ["family: ipv4", "external: 2001:db8::5"])),
       right: .init(ExampleFile.turn(metadata: ["family: ipv4", "external: 203.0.113.5"]))),
+    Explanation(
+      .coturnLeftOut, "a line of coturn's that is left out",
+      [
+        "A `turnserver.conf` is read line by line. What Culvert has is translated; what it does not have is said, with its place: a note where it holds anyway or only tunes coturn, a warning where something is lost. `culvert relay --from-coturn FILE --print` writes what the file means, so that the warnings are behind you."
+      ],
+      wrong: .init("listening-port=3478\nuser=alice:wonderland\ncli\ncli-password=qwerty"),
+      right: .init(
+        "listening-port=3478\nuser=alice:wonderland\ndenied-peer-ip=10.0.0.0-10.255.255.255\ndenied-peer-ip=172.16.0.0-172.31.255.255\ndenied-peer-ip=192.168.0.0-192.168.255.255"
+      )),
+    Explanation(
+      .coturnRefused, "a line of coturn's that cannot be left out in silence",
+      [
+        "Without this line the relay would be open to more than the file says, or clients that the file lets in would stay outside. So nothing starts until the line is gone or replaced."
+      ],
+      wrong: .init("listening-device=eth1\nuser=alice:wonderland"),
+      right: .init("listening-ip=192.0.2.1\nuser=alice:wonderland")),
   ]
 }
 

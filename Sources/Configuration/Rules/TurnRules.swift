@@ -44,11 +44,19 @@ struct TurnRules {
         .turnWithoutCredentials, "\(service.title) would relay for everybody who reaches it",
         at: .init(service.handler.type.span, "asks for no credentials"),
         notes: ["an open relay is found within hours, and what others send through it comes from this host"],
-        help: [
-          report.isArgument(service.handler.type.span)
-            ? "write `user:password@` before the address, or `?secret=…`"
-            : "give the handler `auth` or an `auther`, or a `secret` in its `metadata`; `stunOnly: true` relays nothing"
-        ]))
+        help: [advice(at: service.handler.type.span)]))
+  }
+
+  /// In the words of whatever the relay was written in.
+  private func advice(at span: SourceSpan) -> String {
+    let file = report.sources.file(span.file)
+    if file?.foreignFormat == .coturn { return "write `user=NAME:PASSWORD`, or `static-auth-secret=…`" }
+    if file?.isArgument == true, file?.name.hasPrefix("--") == true {
+      return "give `--user NAME:PASSWORD` or `--secret-file FILE`; `--stun-only` relays nothing"
+    }
+    return file?.isArgument == true
+      ? "write `user:password@` before the address, or `?secret=…`"
+      : "give the handler `auth` or an `auther`, or a `secret` in its `metadata`; `stunOnly: true` relays nothing"
   }
 
   private func realm(_ metadata: Metadata) {

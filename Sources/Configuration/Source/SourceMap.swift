@@ -60,8 +60,8 @@ public struct SourceMap: Sendable {
       aliases.lazy.filter { $0.value.start <= span.start && span.end <= $0.value.end }.map(\.alias).prefix(4))
   }
 
-  mutating func markWireGuard(_ id: FileID) {
-    if files.indices.contains(id.number) { files[id.number].isWireGuard = true }
+  mutating func mark(_ id: FileID, as format: SourceFile.ForeignFormat) {
+    if files.indices.contains(id.number) { files[id.number].foreignFormat = format }
   }
 
   /// Marks a span whose text must not be printed.
@@ -130,8 +130,8 @@ public struct SourceFile: Sendable {
   let lineStarts: [Int]
   /// Whether it is an argument of the command line, which is no YAML.
   var isArgument = false
-  /// Whether it has the form of `wg`'s files, which is no YAML.
-  fileprivate(set) var isWireGuard = false
+  /// A form that is no YAML; `nil` where it is YAML.
+  fileprivate(set) var foreignFormat: ForeignFormat?
   /// Aliases with the values that they stand for.
   fileprivate(set) var aliases: [(alias: SourceSpan, value: SourceSpan)] = []
   /// Byte ranges of secrets, printed as asterisks.
@@ -150,6 +150,13 @@ public struct SourceFile: Sendable {
       previous = byte
     }
     lineStarts = starts
+  }
+
+  enum ForeignFormat: Sendable {
+    /// As `wg` and `wg-quick` have it.
+    case wireGuard
+    /// A `turnserver.conf`.
+    case coturn
   }
 
   /// The number of lines; a newline at the end of the file begins none.

@@ -109,7 +109,7 @@ struct FixSearch {
 
     private mutating func attempt(_ edits: [Diagnostic.Fix.Edit]) -> CheckReport? {
       guard let id = edits.first?.span.file, id.number < owner.count, let file = report.sources.file(id),
-        !file.isArgument, !file.isWireGuard,
+        !file.isArgument, file.foreignFormat == nil,
         trials < mostTrials(file), bytesRead + owner.size < mostBytes, file.bytes.count <= largestFile,
         edits.allSatisfy({ $0.span.file == id })
       else { return nil }
