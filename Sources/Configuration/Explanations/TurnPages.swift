@@ -83,6 +83,13 @@ extension Explanations {
       ],
       wrong: .init("listening-device=eth1\nuser=alice:wonderland"),
       right: .init("listening-ip=192.0.2.1\nuser=alice:wonderland")),
+    Explanation(
+      .coturnPrivatePeers, "private networks behind a relay",
+      [
+        "coturn relays to private addresses unless the file denies them, which puts the network behind the relay within reach of everybody who has a password. Here they are refused unless the file allows them: `allowed-peer-ip` with the network that is meant, or `egress.allow` in Culvert's own files. Lines that deny them say the same and can stay."
+      ],
+      wrong: .init("listening-port=3478\nuser=alice:wonderland"),
+      right: .init("listening-port=3478\nuser=alice:wonderland\nallowed-peer-ip=10.1.0.0-10.1.255.255")),
   ]
 }
 

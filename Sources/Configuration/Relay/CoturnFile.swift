@@ -38,8 +38,10 @@ struct CoturnFile {
   static func isOne(_ file: SourceFile) -> Bool {
     for number in 1...max(1, file.lineCount) {
       guard let range = file.line(number) else { return false }
-      let text = String(decoding: file.slice(range), as: UTF8.self).trimmed
-      if text.isEmpty || text.hasPrefix("#") || text == "\u{FEFF}" { continue }
+      var text = String(decoding: file.slice(range), as: UTF8.self)
+      if text.hasPrefix("\u{FEFF}") { text.removeFirst() }
+      text = text.trimmed
+      if text.isEmpty || text.hasPrefix("#") { continue }
       let name = text.prefix { $0 != "=" && $0 != " " && $0 != "\t" }
       guard !name.hasSuffix(":") else { return false }
       return CoturnOption.named(String(name)) != nil || CoturnOption.aliases[String(name)] != nil

@@ -159,6 +159,7 @@ struct CoturnOption {
     CoturnOption("no-stun", .flag, .leftOut("Binding requests are answered always: ICE needs it")),
     CoturnOption("software-attribute", .flag, .translated),
     CoturnOption("no-software-attribute", .flag, .kept("no software is named")),
+    CoturnOption("prod", .flag, .kept("no software is named")),
     CoturnOption("fingerprint", .flag, .kept("an answer has a FINGERPRINT where the request has one")),
     CoturnOption("include-reason-string", .flag, .tuning("errors have the words of the RFC")),
     CoturnOption(

@@ -414,7 +414,7 @@ struct CoturnTranslation {
     if privateNetworks.allSatisfy({ network in denied.contains { $0.range.contains(network) } }) { return }
     diagnostics.append(
       Diagnostic(
-        .coturnLeftOut, "peers in private networks are refused, which coturn allows where no line denies them", .note,
+        .coturnPrivatePeers, "peers in private networks are refused, which coturn allows where no line denies them", .note,
         at: denied.first.map { .init($0.line.key.span, "denies some itself") }
           ?? .init(first.key.span, "no line denies them"),
         help: ["`allowed-peer-ip=10.1.0.0-10.1.255.255` lets clients reach such a network"]))
