@@ -99,9 +99,9 @@ struct CoturnTranslation {
     for host in hosts {
       let isSecond = alternate?.isTaken(host) == true
       if hasUDP, !isSecond { listen("udp", host, plain, alternate?.metadata(of: host)) }
-      if hasTCP { listen("tcp", host, plain, nil) }
+      if hasTCP { listen("tcp", host, plain) }
       if hasTLS {
-        listen("tls", Host(text: host.text, span: hosts.count > 1 ? host.span : tlsPlace ?? host.span), encrypted, nil)
+        listen("tls", Host(text: host.text, span: hosts.count > 1 ? host.span : tlsPlace ?? host.span), encrypted)
       }
     }
     for line in all("aux-server") {
@@ -111,12 +111,13 @@ struct CoturnTranslation {
       }
       for transport in ["udp", "tcp"] where transport == "udp" ? hasUDP : hasTCP {
         relay.listeners.append(
-          .init(
-            transport: transport, address: Located("\(endpoint)", at: line.value.span),
-            metadata: transport == "tcp" ? tcpRelay() : nil))
+          .init(transport: transport, address: Located("\(endpoint)", at: line.value.span)))
       }
     }
     proxied(hosts)
+    if relay.listeners.contains(where: { $0.transport != "udp" }), !isOn("no-tcp-relay"), !isOn("stun-only") {
+      relay.metadata.set("tcpRelay", Tree.plain("true", at: relay.place))
+    }
     if relay.listeners.isEmpty, let line = last("no-udp") ?? last("no-tcp") {
       diagnostics.append(
         Diagnostic(
@@ -149,18 +150,9 @@ struct CoturnTranslation {
     return [only] + hosts.filter { $0.address?.family != family }
   }
 
-  private mutating func listen(_ transport: String, _ host: Host, _ port: Int, _ metadata: Tree?) {
-    var own = metadata
-    if transport != "udp" { own = tcpRelay() }
+  private mutating func listen(_ transport: String, _ host: Host, _ port: Int, _ metadata: Tree? = nil) {
     relay.listeners.append(
-      .init(transport: transport, address: Located("\(host.text):\(port)", at: host.span), metadata: own))
-  }
-
-  private func tcpRelay() -> Tree? {
-    guard !isOn("no-tcp-relay"), !isOn("stun-only") else { return nil }
-    var tree = Tree.gathered(in: relay.place)
-    tree.set("tcpRelay", Tree.plain("true", at: relay.place))
-    return tree
+      .init(transport: transport, address: Located("\(host.text):\(port)", at: host.span), metadata: metadata))
   }
 
   private mutating func proxied(_ hosts: [Host]) {
@@ -168,8 +160,7 @@ struct CoturnTranslation {
     for host in hosts {
       relay.listeners.append(
         .init(
-          transport: "tcp", address: Located("\(host.text):\(port)", at: line.value.span), expectsProxyHeader: true,
-          metadata: tcpRelay()))
+          transport: "tcp", address: Located("\(host.text):\(port)", at: line.value.span), expectsProxyHeader: true))
     }
   }
 
@@ -201,9 +192,8 @@ struct CoturnTranslation {
         let second = hosts.dropFirst(index + 1).first(where: { $0.address?.family == family })
       else { continue }
       add(
-        .coturnLeftOut, "UDP at `\(second.text)` answers questions about NAT alone, and relays nothing", .note,
-        at: line,
-        "the second address of \(first.text)", notes: ["TCP and TLS are served at both"])
+        .coturnLeftOut, "UDP at `\(second.text)` is listened for as the second address of `\(first.text)`", .note,
+        at: line, "with the ports of both")
       return Alternate(first: first, second: second, port: written == 0 ? port + 1 : written, place: line.key.span)
     }
     add(
@@ -414,7 +404,8 @@ struct CoturnTranslation {
     if privateNetworks.allSatisfy({ network in denied.contains { $0.range.contains(network) } }) { return }
     diagnostics.append(
       Diagnostic(
-        .coturnPrivatePeers, "peers in private networks are refused, which coturn allows where no line denies them", .note,
+        .coturnPrivatePeers, "peers in private networks are refused, which coturn allows where no line denies them",
+        .note,
         at: denied.first.map { .init($0.line.key.span, "denies some itself") }
           ?? .init(first.key.span, "no line denies them"),
         help: ["`allowed-peer-ip=10.1.0.0-10.1.255.255` lets clients reach such a network"]))

@@ -36,7 +36,7 @@ struct RelayArguments {
   private static let lists = [
     "secret": "secret", "external": "external", "address": "addresses", "allow": "egress.allow", "deny": "egress.deny",
   ]
-  private static let switches = ["mobility": "mobility", "stun-only": "stunOnly"]
+  private static let switches = ["mobility": "mobility", "stun-only": "stunOnly", "tcp-relay": "tcpRelay"]
 
   func expand(into map: inout SourceMap) -> YAMLNode {
     var placed: [(name: String, value: Located<String>)] = []
@@ -128,11 +128,6 @@ struct RelayArguments {
   ) {
     let has: (String) -> Bool = { name in placed.contains { $0.name == name } }
     let written = placed.filter { $0.name == "listen" }.map(\.value)
-    let tcpRelay = placed.last { $0.name == "tcp-relay" }.map { option in
-      var tree = Tree.gathered(in: option.value.span)
-      tree.set("tcpRelay", Tree.plain("true", at: option.value.span))
-      return tree
-    }
     let alternates = placed.filter { $0.name == "alternate" }.flatMap { parts($0.value) }
     for (index, address) in (written.isEmpty ? [usual] : written).enumerated() {
       if !has("no-udp") {
@@ -144,16 +139,16 @@ struct RelayArguments {
         }
         relay.listeners.append(.init(transport: "udp", address: address, metadata: own))
       }
-      if !has("no-tcp") { relay.listeners.append(.init(transport: "tcp", address: address, metadata: tcpRelay)) }
+      if !has("no-tcp") { relay.listeners.append(.init(transport: "tcp", address: address)) }
     }
     let encrypted = placed.filter { $0.name == "tls-listen" }.map(\.value)
     if !encrypted.isEmpty {
       for address in encrypted {
-        relay.listeners.append(.init(transport: "tls", address: address, metadata: tcpRelay))
+        relay.listeners.append(.init(transport: "tls", address: address))
       }
     } else if has("cert") || has("key") {
       let address = Self.place(":\(Self.portTLS)", as: "--tls-listen (without a word)", &map)
-      relay.listeners.append(.init(transport: "tls", address: address, metadata: tcpRelay))
+      relay.listeners.append(.init(transport: "tls", address: address))
     }
   }
 

@@ -2,7 +2,8 @@ import Values
 
 /// A TURN relay before it is a configuration: what `culvert relay` gathers from its options, or from a file of coturn's.
 ///
-/// One relay listens in several ways, and each is a service of its own with the same handler. The tree that comes out is
+/// One relay listens in several ways, and each is a service of its own. Services whose handlers say the same are one
+/// relay, with one count of its allocations, so that as much as can be is written at all of them. The tree that comes out is
 /// the one that a YAML file would have given, each node with the place that it was written at, so that everything behind
 /// knows one grammar, and a finding about the range of ports marks `--ports`, or the line `max-port`.
 struct RelayBlueprint {
@@ -62,7 +63,7 @@ struct RelayBlueprint {
     handler.set("type", Located("turn", at: handlerPlace ?? place))
     if let first = users.first { handler.set("auther", Located(Self.auther, at: first.name.span)) }
     var settings = metadata
-    settings.add(listener.metadata)
+    settings.add(listener.metadata ?? common)
     handler.set("metadata", settings)
     var part = Tree(at: listener.address.span)
     part.set("type", Located(listener.transport, at: listener.address.span))
@@ -78,6 +79,12 @@ struct RelayBlueprint {
       service.set("metadata", metadata)
     }
     return service.node
+  }
+
+  /// What the only listener for UDP has is no matter for the others.
+  private var common: Tree? {
+    let udp = listeners.filter { $0.transport == "udp" }
+    return udp.count == 1 ? udp.first?.metadata : nil
   }
 
   private var authers: YAMLNode {

@@ -220,6 +220,8 @@ struct TurnRules {
   private func alternate(_ service: ServiceConfiguration, _ turn: TurnServerConfiguration) {
     guard let entry = service.handler.metadata.entry("alternate"), let address = service.address else { return }
     if service.listener.descriptor?.name != "udp" {
+      // Services that say the same are one relay.
+      if isShared(entry, of: service) { return }
       report.add(
         Diagnostic(
           .keyWithoutEffect, "`alternate` has no effect on the listener `\(service.listener.type.value)`", .warning,
@@ -251,6 +253,15 @@ struct TurnRules {
             .turnAlternate, "a service has one second address of each family", at: .init(span, "a third one"),
             and: [.init(first, "the second one")], help: ["keep one of them"]))
       }
+    }
+  }
+
+  /// Whether a service with the listener `udp` says the same.
+  private func isShared(_ entry: Metadata.Entry, of service: ServiceConfiguration) -> Bool {
+    let name = entry.descriptor.name
+    return configuration.services.contains { other in
+      other.handler.descriptor?.name == "turn" && other.listener.descriptor?.name == "udp"
+        && other.handler.metadata.endpoints(name) == service.handler.metadata.endpoints(name)
     }
   }
 
