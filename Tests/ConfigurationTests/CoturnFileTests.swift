@@ -279,6 +279,36 @@ import Values
     #expect(load("\u{FEFF}user=alice:wonderland\r\nrealm=a\r\n", name: "x").configuration?.services.count == 2)
   }
 
+  @Test("Mangled files are read, and what is said of them stands in them")
+  func mangled() {
+    let pieces = [
+      "=", " ", "#", "\"", "0x", "-", "/", ":", "\n", "\u{0}", "\u{FEFF}", "99999999999999999999", "::", "é", "\r",
+    ]
+    let original = Array((Self.whole + "\n" + Self.conference).utf8)
+    var state: UInt64 = 7
+    func random(_ limit: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int((state >> 33) % UInt64(limit))
+    }
+    for _ in 0..<400 {
+      var bytes = original
+      for _ in 0...random(6) {
+        let place = random(bytes.count)
+        switch random(3) {
+        case 0: bytes.replaceSubrange(place..<min(bytes.count, place + random(30)), with: [])
+        case 1: bytes.insert(contentsOf: Array(pieces[random(pieces.count)].utf8), at: place)
+        default: bytes[place] = UInt8(random(256))
+        }
+      }
+      let report = Checker.check([("turnserver.conf", bytes)])
+      for diagnostic in report.diagnostics {
+        let span = diagnostic.primary?.span
+        #expect(span.map { $0.start <= $0.end && $0.end <= bytes.count } != false, "\(diagnostic.message)")
+      }
+      #expect(!DiagnosticRenderer(sources: report.sources).render(report.diagnostics).contains("wonder:land"))
+    }
+  }
+
   @Test("Ranges become the fewest networks that cover them exactly")
   func ranges() throws {
     let expected: [(String, [String])] = [
