@@ -90,8 +90,11 @@ struct CoturnFile {
     let name = CoturnOption.aliases[written] ?? written
     guard let option = CoturnOption.named(name) else {
       let near = NearNames.best(for: name, among: CoturnOption.all.map(\.name))
-      // Whatever it is, it may be a secret.
+      // Whatever it is, it may be a secret; and a name that has a mark in it is more than a name.
       if !value.isEmpty { secrets.append(span(value)) }
+      let mark = file.slice(key).firstIndex { !Self.isOfName($0) } ?? key.upperBound
+      if mark < key.upperBound { secrets.append(span(mark..<key.upperBound)) }
+      let written = text(key.lowerBound..<mark)
       diagnostics.append(
         Diagnostic(
           .unknownKey, "coturn has no option `\(printable(written))`",
@@ -116,6 +119,10 @@ struct CoturnFile {
     }
     lines.append(
       Line(key: Located(written, at: span(key)), value: Located(text(value), at: span(value)), option: option))
+  }
+
+  private static func isOfName(_ byte: UInt8) -> Bool {
+    (0x30...0x39).contains(byte) || (0x61...0x7A).contains(byte | 0x20) || "-_".utf8.contains(byte)
   }
 
   // MARK: What becomes of each

@@ -8,9 +8,12 @@ enum SourceReader {
       return YAMLReader.read(id, in: &sources, limits: limits)
     }
     sources.mark(id, as: format)
-    if let fault = YAMLReader.fault(in: file, limits: limits) { return (nil, [fault]) }
+    let fault = YAMLReader.fault(in: file, limits: limits)
+    if let fault, fault.code == .fileTooLarge { return (nil, [fault]) }
+    // A byte that is no text is shown with its line, which may hold a secret.
     let (root, diagnostics, secrets) = format == .coturn ? CoturnFile.read(file) : WireGuardFile.read(file)
     for span in secrets { sources.conceal(span) }
+    if let fault { return (nil, [fault]) }
     return (root, diagnostics)
   }
 
