@@ -10,9 +10,9 @@ struct RelayCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "relay", abstract: "Run a STUN and TURN server, from options or from coturn's file.",
     discussion: """
-      UDP and TCP at port 3478, TLS at 5349 where there is a certificate. Private and local
-      addresses are refused as peers unless --allow names them, and a relay that asks nobody
-      for credentials does not start. More: docs/relay.md.
+      UDP and TCP at port 3478, TLS at 5349 where there is a certificate. Private
+      and local addresses are refused as peers unless --allow names them, and a relay
+      that asks nobody for credentials does not start. More: docs/relay.md.
 
       EXAMPLE
         culvert relay --realm example.org --user alice:wonderland
@@ -192,8 +192,7 @@ struct RelayCommand: ParsableCommand {
 
   /// `--check` and `--print`: what was found goes to standard error where standard output has the file.
   private func show() throws {
-    var input = ConfigurationInput()
-    input.files = fromCoturn.map { [$0] } ?? []
+    var input = try ConfigurationInput.parse(fromCoturn.map { ["-C", $0] } ?? [])
     if fromCoturn == nil { input.relay = options }
     let report = SourceFiles.check(
       input.files, arguments: input.arguments, options: SourceFiles.Options(strict: strict))

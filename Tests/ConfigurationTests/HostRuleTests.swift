@@ -68,6 +68,24 @@ import Values
     #expect(found == (isTaken ? ["CV1001 error \(addr)"] : []))
   }
 
+  @Test("A relay's addresses are ones that this host has, and a pair's own address as well")
+  func relayAddresses() {
+    let relay = """
+      services:
+      - name: relay
+        addr: :3478
+        handler: {type: turn, auth: {username: u, password: wonderland}, metadata: {WHAT}}
+        listener: {type: udp}
+
+      """
+    #expect(findings(relay.with("WHAT", "addresses: [192.0.2.10, '2001:db8::10']")) == [])
+    #expect(findings(relay.with("WHAT", "addresses: [192.0.2.10, 192.0.2.11]")) == ["CV1002 error 192.0.2.11"])
+    #expect(findings(relay.with("WHAT", "alternate: 192.0.2.12:3479")) == ["CV1002 error 192.0.2.12:3479"])
+    #expect(findings(relay.with("WHAT", "external: 203.0.113.5/10.0.0.5")) == ["CV1002 warning 203.0.113.5/10.0.0.5"])
+    #expect(findings(relay.with("WHAT", "external: 203.0.113.5/192.0.2.10")) == [])
+    #expect(findings(relay.with("WHAT", "external: 203.0.113.5")) == [])
+  }
+
   @Test("The owner of a port is named, and UDP ports are their own")
   func owner() {
     let report = check(

@@ -15,6 +15,7 @@ struct StartRules {
     for socket in configuration.listenSockets { listening(socket) }
     for service in configuration.services {
       if service.hasInterface { tun(service) }
+      if let turn = configuration.turn(of: service) { relayAddresses(turn, service.handler.metadata) }
       for socket in configuration.dialSockets(service) { dialled(socket) }
     }
     descriptors()
@@ -62,6 +63,29 @@ struct StartRules {
         .addressNotHere, "\(name) is not an address of this host", at: .init(socket.span, "cannot be listened at"),
         notes: [addressesHere(address.family)],
         help: ["leave the host out to listen at every address: `:\(socket.port)`"]))
+  }
+
+  /// Allocations are made at addresses that this host has, and questions about NAT answered from one.
+  private func relayAddresses(_ turn: TurnServerConfiguration, _ metadata: Metadata) {
+    let named: [(key: String, addresses: [IPAddress?])] = [
+      ("addresses", turn.addresses), ("alternate", turn.alternate.map(\.address)),
+      ("external", turn.external.map(\.local)),
+    ]
+    for (key, addresses) in named {
+      guard let entry = metadata.entry(key) else { continue }
+      for (index, address) in addresses.enumerated() {
+        guard let address = address?.canonical, !address.isUnspecified, !address.isLoopback, !network.has(address),
+          !willExist(address)
+        else { continue }
+        report.add(
+          Diagnostic(
+            .addressNotHere, "`\(address)` is not an address of this host",
+            key == "external" ? .warning : .error,
+            at: .init(entry.itemSpan(index), key == "external" ? "never used" : "no socket can be bound to it"),
+            notes: [addressesHere(address.family)],
+            help: key == "external" ? ["write this host's own address behind the slash"] : []))
+      }
+    }
   }
 
   /// An address of a TUN interface that a service before it, or it itself, brings up.
