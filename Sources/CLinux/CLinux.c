@@ -522,7 +522,10 @@ int culvert_resolve(const char *host, int family, struct culvert_endpoint *out, 
   return count;
 }
 
-const char *culvert_resolve_error(int code) { return gai_strerror(code); }
+const char *culvert_resolve_error(int code) {
+  return code == CULVERT_NO_NAME_SERVER ? "no name server has an address of the family that is allowed"
+                                        : gai_strerror(code);
+}
 
 static int unix_address(const char *path, struct sockaddr_un *out) {
   memset(out, 0, sizeof *out);

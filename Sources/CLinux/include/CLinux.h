@@ -143,6 +143,10 @@ int culvert_path_mtu(int fd, int family);
 /// Resolves a name into at most capacity addresses; family 0 asks for both. Blocks. Returns the number of addresses,
 /// or a negative getaddrinfo error.
 int culvert_resolve(const char *host, int family, struct culvert_endpoint *out, int capacity);
+/// The same for one family alone, 4 or 6: neither are addresses of the other one asked for, nor name servers that have one.
+/// CULVERT_NO_NAME_SERVER where only such are configured and the name is in no file of this host.
+int culvert_resolve_only(const char *host, int family, struct culvert_endpoint *out, int capacity);
+#define CULVERT_NO_NAME_SERVER (-10001)
 const char *culvert_resolve_error(int code);
 
 // MARK: local sockets

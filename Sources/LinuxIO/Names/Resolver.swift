@@ -19,6 +19,8 @@ public struct Resolver {
     case failed(String)
     /// The name has addresses, but none of the family that is needed.
     case noAddress(of: AddressFamily, has: [IPAddress])
+    /// A literal address of a family that the policy forbids.
+    case forbidden(AddressFamily)
     /// Too many look-ups are under way.
     case busy
   }
@@ -34,10 +36,32 @@ public struct Resolver {
       loop.later { completion(result) }
       return
     }
+    run({ Self.resolveNow(host, family: family) }, completion)
+  }
+
+  /// The addresses that a policy allows, those of a preferred family first. What it forbids is not asked for, and a name
+  /// server that only has such an address is not asked.
+  public func resolve(
+    _ host: String, policy: FamilyPolicy, completion: @escaping (Result<[IPAddress], Failure>) -> Void
+  ) {
+    if let literal = IPAddress(host) {
+      let family = literal.canonical.family
+      let result: Result<[IPAddress], Failure> =
+        policy.allows(family) ? .success([literal]) : .failure(.forbidden(family))
+      loop.later { completion(result) }
+      return
+    }
+    run({ Self.resolveNow(host, policy: policy) }, completion)
+  }
+
+  private func run(
+    _ lookup: @escaping @Sendable () -> Result<[IPAddress], Failure>,
+    _ completion: @escaping (Result<[IPAddress], Failure>) -> Void
+  ) {
     let box = Handover(completion)
     let submitter = submitter
     let accepted = LookupThreads.shared.run {
-      let result = Self.resolveNow(host, family: family)
+      let result = lookup()
       submitter.submit { box.value(result) }
     }
     if !accepted { loop.later { completion(.failure(.busy)) } }
@@ -46,14 +70,26 @@ public struct Resolver {
   /// Blocks; for start-up and `check`.
   public static func resolveNow(_ host: String, family: AddressFamily?) -> Result<[IPAddress], Failure> {
     if let literal = IPAddress(host) { return filter([literal], family) }
+    return look(host) { culvert_resolve(host, 0, $0, $1) }.flatMap { filter($0, family) }
+  }
+
+  /// The same by a policy, for a name.
+  private static func resolveNow(_ host: String, policy: FamilyPolicy) -> Result<[IPAddress], Failure> {
+    guard let only = policy.only else { return resolveNow(host, family: nil).map { policy.ordered($0) } }
+    return look(host) { culvert_resolve_only(host, Int32(only.rawValue), $0, $1) }.flatMap { filter($0, only) }
+  }
+
+  private static func look(
+    _ host: String, _ ask: (UnsafeMutablePointer<culvert_endpoint>?, Int32) -> Int32
+  ) -> Result<[IPAddress], Failure> {
     var found = [culvert_endpoint](repeating: culvert_endpoint(), count: 32)
-    let count = culvert_resolve(host, 0, &found, Int32(found.count))
+    let count = found.withUnsafeMutableBufferPointer { ask($0.baseAddress, Int32($0.count)) }
     guard count >= 0 else { return .failure(.failed(String(cString: culvert_resolve_error(count)))) }
     var addresses: [IPAddress] = []
     for item in found.prefix(Int(count)) {
       if let address = item.endpoint?.address, !addresses.contains(address) { addresses.append(address) }
     }
-    return filter(addresses, family)
+    return .success(addresses)
   }
 
   private static func filter(_ addresses: [IPAddress], _ family: AddressFamily?) -> Result<[IPAddress], Failure> {
@@ -67,6 +103,8 @@ extension Resolver.Failure: CustomStringConvertible {
   public var description: String {
     switch self {
     case .failed(let reason): reason
+    case .noAddress(let family, let has) where has.isEmpty: "it has no \(family) address"
+    case .forbidden(let family): "\(family) is forbidden"
     case .noAddress(let family, let has):
       "it has no \(family) address, only \(has.map(\.description).joined(separator: ", "))"
     case .busy: "too many look-ups are under way"
