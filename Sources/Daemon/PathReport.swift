@@ -60,6 +60,7 @@ public struct PathReport {
             lines.append("           inside it, from us: \(leg.transport.map(Self.text).joined(separator: " / "))")
           }
         }
+        if let forbidden = leg.forbidden { lines.append("           \(Log.escape("\(forbidden)"))") }
         if let counted = countedText(leg) { lines.append("           \(counted)") }
       }
     }
@@ -80,9 +81,14 @@ public struct PathReport {
   }
 
   private func evidenceText(_ leg: Leg) -> String {
-    switch leg.evidence {
+    // The ends of a relay's leg are known in two ways.
+    if case .told(let relay)? = leg.remote?.evidence, case .reported? = leg.local?.evidence {
+      return "(the first reported by \(Log.escape(relay)), the second told to it)"
+    }
+    return switch leg.evidence {
     case .observed(let receipt)?: "(observed, \(age(receipt.at)) ago)"
     case .reported(let node)?: "(reported by \(Log.escape(node)))"
+    case .told(let node)?: "(told to \(Log.escape(node)))"
     case .configured?: "(configured, nothing has crossed yet)"
     case nil: ""
     }
@@ -157,7 +163,12 @@ public struct PathReport {
       + "\"remote\":\(json(leg.remote)),\"family\":\(leg.family.map { JSONText.quote($0.description) } ?? "null"),"
       + "\"transport\":[\(transport)],"
       + "\"bytes\":\(leg.traffic.map { "{\"forth\":\($0.forward),\"back\":\($0.back)}" } ?? "null"),"
-      + "\"roundTripMicroseconds\":\(leg.roundTrip.map { "\($0.nanoseconds / 1000)" } ?? "null")}"
+      + "\"roundTripMicroseconds\":\(leg.roundTrip.map { "\($0.nanoseconds / 1000)" } ?? "null")"
+      + (leg.forbidden.map { ",\"forbidden\":\(json($0))" } ?? "") + "}"
+  }
+
+  private func json(_ forbidden: ForbiddenFamily) -> String {
+    "{\"family\":\(JSONText.quote(forbidden.family.description)),\"place\":\(JSONText.quote(forbidden.place))}"
   }
 
   private func json(_ role: Role) -> String {
@@ -171,6 +182,7 @@ public struct PathReport {
     case .observed(let receipt):
       evidence = "\"evidence\":\"observed\",\"interface\":\(receipt.interface)"
     case .reported(let node): evidence = "\"evidence\":\"reported\",\"by\":\(JSONText.quote(node))"
+    case .told(let node): evidence = "\"evidence\":\"told\",\"to\":\(JSONText.quote(node))"
     case .configured: evidence = "\"evidence\":\"configured\""
     }
     return "{\"address\":\(JSONText.quote(fact.value.address.description)),\"port\":\(fact.value.port),\(evidence)}"

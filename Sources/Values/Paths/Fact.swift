@@ -24,6 +24,12 @@ public struct Fact<Value> {
   public static func reported(_ value: Value, by node: String, at: Instant) -> Fact {
     Fact(value: value, evidence: .reported(by: node), at: at)
   }
+
+  /// We told the other end of an authenticated channel, which agreed: a relay sends where it was told to.
+  @_spi(PeerReports)
+  public static func told(_ value: Value, to node: String, at: Instant) -> Fact {
+    Fact(value: value, evidence: .told(to: node), at: at)
+  }
 }
 
 extension Fact: Sendable where Value: Sendable {}
@@ -35,6 +41,8 @@ public enum Evidence: Equatable, Sendable {
   case observed(Receipt)
   /// The other end or a relay said so, over an authenticated channel.
   case reported(by: String)
+  /// We told a relay so, over an authenticated channel, and it agreed.
+  case told(to: String)
   /// The file says so; nothing has crossed yet.
   case configured
 }
@@ -44,6 +52,7 @@ extension Evidence: CustomStringConvertible {
     switch self {
     case .observed: "observed"
     case .reported(let node): "reported by \(node)"
+    case .told(let node): "told to \(node)"
     case .configured: "configured"
     }
   }

@@ -69,10 +69,12 @@ public struct Leg: Sendable {
   public let traffic: Traffic?
   /// The round trip between the leg's ends as the transport measures it; `nil` where it does not, or not yet.
   public let roundTrip: TimeSpan?
+  /// The family that the file keeps off this leg; `nil` where both may be used.
+  public let forbidden: ForbiddenFamily?
 
   public init(
     from: Role, to: Role, local: Fact<Endpoint>?, remote: Fact<Endpoint>?, transport: [Layer],
-    traffic: Traffic? = nil, roundTrip: TimeSpan? = nil
+    traffic: Traffic? = nil, roundTrip: TimeSpan? = nil, forbidden: ForbiddenFamily? = nil
   ) {
     self.from = from
     self.to = to
@@ -81,12 +83,14 @@ public struct Leg: Sendable {
     self.transport = transport
     self.traffic = traffic
     self.roundTrip = roundTrip
+    self.forbidden = forbidden
   }
 
   /// The same leg with what was counted on it.
   public func with(_ traffic: Traffic) -> Leg {
     Leg(
-      from: from, to: to, local: local, remote: remote, transport: transport, traffic: traffic, roundTrip: roundTrip)
+      from: from, to: to, local: local, remote: remote, transport: transport, traffic: traffic, roundTrip: roundTrip,
+      forbidden: forbidden)
   }
 
   /// The family of the packets on this leg, where an endpoint is known.
@@ -94,6 +98,22 @@ public struct Leg: Sendable {
 
   /// The weakest evidence among the leg's facts; `nil` when nothing is known.
   public var evidence: Evidence? { (remote ?? local)?.evidence }
+}
+
+/// A family that a policy of the file keeps off a leg, and where the file says so.
+public struct ForbiddenFamily: Hashable, Sendable {
+  public let family: AddressFamily
+  /// As messages name a place: `client.yaml:14`.
+  public let place: String
+
+  public init(_ family: AddressFamily, place: String) {
+    self.family = family
+    self.place = place
+  }
+}
+
+extension ForbiddenFamily: CustomStringConvertible {
+  public var description: String { "\(family) is forbidden by policy (\(place))" }
 }
 
 /// Bytes of payload that crossed a leg: `forward` from its first end to its second, `back` the other way.
