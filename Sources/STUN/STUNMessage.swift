@@ -173,7 +173,9 @@ public struct STUNMessage {
     guard let value = self[attribute], value.count >= 4, (3...6).contains(value[2] & 7), value[3] < 100 else {
       return nil
     }
-    let reason = String(decoding: UnsafeRawBufferPointer(rebasing: value[4...].prefix(763)), as: UTF8.self)
+    // coturn counts the padding in, which is zeros.
+    let text = value[4...].prefix(763).prefix { $0 != 0 }
+    let reason = String(decoding: UnsafeRawBufferPointer(rebasing: text), as: UTF8.self)
     return STUNErrorCode(Int(value[2] & 7) * 100 + Int(value[3]), reason)
   }
 

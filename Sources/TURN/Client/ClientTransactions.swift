@@ -29,11 +29,14 @@ struct ClientTransactions {
     fileprivate(set) var sent = 1
     fileprivate(set) var timeout: TimeSpan
     fileprivate(set) var next: Instant
-    let end: Instant
+    fileprivate(set) var end: Instant
     let began: Instant
     /// An error that came without a proof.
-    var hint: STUNErrorCode?
+    fileprivate(set) var hint: STUNErrorCode?
   }
+
+  /// How long a proven answer is still waited for when an unproven one has come: some servers prove no errors.
+  static let grace = TimeSpan.milliseconds(300)
 
   /// RFC 8489, section 6.2.1.
   static let initialTimeout = TimeSpan.milliseconds(500)
@@ -59,7 +62,12 @@ struct ClientTransactions {
 
   mutating func remove(_ id: TransactionID) -> Transaction? { all.removeValue(forKey: id) }
 
-  mutating func hint(_ error: STUNErrorCode, for id: TransactionID) { all[id]?.hint = error }
+  /// An error came that proves nothing.
+  mutating func hint(_ error: STUNErrorCode, for id: TransactionID, at now: Instant) {
+    guard let transaction = all[id], transaction.hint == nil else { return }
+    all[id]?.hint = error
+    all[id]?.end = min(transaction.end, now + Self.grace)
+  }
 
   func contains(_ purpose: Purpose) -> Bool { all.values.contains { $0.purpose == purpose } }
 

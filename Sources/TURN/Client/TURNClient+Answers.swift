@@ -31,8 +31,8 @@ extension TURNClient {
     }
     let asksForProof = error.map { $0.number == 401 || $0.number == 438 } ?? false
     if let key = transaction.key, !asksForProof, !message.isAuthentic(key) {
-      // As if it had not come; but when nothing else comes, it is what there is to tell.
-      if let error { transactions.hint(error, for: transaction.id) }
+      // As if it had not come; but when nothing better comes soon, it is what there is.
+      if let error { transactions.hint(error, for: transaction.id, at: now) }
       ignored &+= 1
       return
     }
@@ -124,10 +124,8 @@ extension TURNClient {
     case .refresh(moved: true): beginAnew(after: .forgotten, at: now)
     case .refresh:
       guard phase == .standing else { return }
-      if error.number == STUNErrorCode.allocationMismatch.number, ticket != nil {
-        // We come from elsewhere without having noticed: a NAT forgot us.
-        phase = .moving
-        requestRefresh(rounds: 0, at: now)
+      if error.number == STUNErrorCode.allocationMismatch.number {
+        forgotten(at: now)
       } else {
         beginAnew(
           after: error.number == STUNErrorCode.wrongCredentials.number ? .credentials : .forgotten, at: now)
@@ -135,7 +133,7 @@ extension TURNClient {
     case .release: stop()
     case .permission, .channel:
       if error.number == STUNErrorCode.allocationMismatch.number {
-        if phase == .standing { beginAnew(after: .forgotten, at: now) }
+        if phase == .standing { forgotten(at: now) }
       } else {
         peerRequestRefused(transaction.purpose, error, at: now)
       }
@@ -170,6 +168,7 @@ extension TURNClient {
       relayed: wanted, mapped: message.xorAddress(.xorMappedAddress), refused: refused,
       software: message.text(.software) ?? "")
     allocation = fresh
+    allocatedAt = now
     takeTicket(message)
     takeLifetime(message, at: now)
     events.append(.allocated(fresh, isSame: false))

@@ -158,9 +158,13 @@ extension TURNClient {
   }
 
   /// No answer: the silence will be found by itself if the server is gone; else it is asked again.
-  mutating func peerRequestLost(_ purpose: ClientTransactions.Purpose, at now: Instant) {
+  mutating func peerRequestLost(_ transaction: ClientTransactions.Transaction, at now: Instant) {
     guard phase == .standing else { return }
-    switch purpose {
+    if let hint = transaction.hint, hint.number != STUNErrorCode.allocationMismatch.number {
+      peerRequestRefused(transaction.purpose, hint, at: now)
+      return
+    }
+    switch transaction.purpose {
     case .channel(_, let peer): peers.change(peer) { if $0.isWanted { $0.due = now + Self.quiet } }
     case .permission(let address):
       peers.change(address) { $0.due = now + Self.quiet }

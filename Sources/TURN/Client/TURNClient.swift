@@ -27,7 +27,8 @@ import Values
 /// by `moved`: with a ticket (RFC 8016) the allocation comes along, without one it is made anew.
 ///
 /// What strangers can do: an answer that is not proven with our key is as if it had not come (RFC 8489, section 9.2.5),
-/// but for those which ask for credentials, and those bring no more than some rounds. Contents of ChannelData are not
+/// but for those which ask for credentials, and those bring no more than some rounds. An unproven error, which coturn has
+/// some of, only shortens the wait for a proven answer, and stands for what happened when none comes. Contents of ChannelData are not
 /// proven by anything: whoever can send with the server's address can put packets in, as the protocol has it.
 ///
 /// It does not know the time or chance: both are arguments, the wall clock too, which only credentials that are made from a
@@ -72,6 +73,7 @@ public struct TURNClient: ~Copyable {
   var events: [TURNClientEvent] = []
 
   public internal(set) var allocation: TURNAllocation?
+  var allocatedAt: Instant
   /// When the allocation ends by itself, and when it is refreshed.
   var expiry = Instant.distantFuture
   var refreshDue = Instant.distantFuture
@@ -113,7 +115,11 @@ public struct TURNClient: ~Copyable {
     authentication = ClientAuthentication(settings.credentials)
     wantsTicket = settings.mobility
     heard = now
+    allocatedAt = now
   }
+
+  /// Whether a move keeps the allocation.
+  public var canMove: Bool { ticket != nil && allocation != nil && phase != .over }
 
   public var isStanding: Bool { phase == .standing }
 
@@ -224,6 +230,9 @@ public struct TURNClient: ~Copyable {
 
   private mutating func gaveUp(_ transaction: ClientTransactions.Transaction, at now: Instant) {
     switch transaction.purpose {
+    case .refresh(moved: false) where transaction.hint?.number == STUNErrorCode.allocationMismatch.number:
+      // coturn proves nothing when it knows of no allocation. Whoever forges that could as well drop our packets.
+      if phase == .standing { forgotten(at: now) }
     case .refresh(moved: false) where heard > transaction.began:
       // The answer was lost, and the server lives.
       if phase == .standing { requestRefresh(rounds: 0, at: now) }
@@ -232,7 +241,17 @@ public struct TURNClient: ~Copyable {
       // The server may be one that cannot do it; the allocation's end is found by itself.
       beginAnew(after: .forgotten, at: now)
     case .release: stop()
-    case .permission, .channel: peerRequestLost(transaction.purpose, at: now)
+    case .permission, .channel: peerRequestLost(transaction, at: now)
+    }
+  }
+
+  /// The server knows of no allocation at our address: a NAT may have given us another, which a ticket heals.
+  mutating func forgotten(at now: Instant) {
+    if ticket != nil {
+      phase = .moving
+      requestRefresh(rounds: 0, at: now)
+    } else {
+      beginAnew(after: .forgotten, at: now)
     }
   }
 

@@ -161,7 +161,7 @@ extension TURNClientEvent.Failure: CustomStringConvertible {
   public var description: String {
     switch self {
     case .silent(let hint):
-      "no answer within \(TURNClient.patience)" + (hint.map { "; an unproven one said \($0)" } ?? "")
+      hint.map { "the server says \($0), without a proof" } ?? "no answer from the server"
     case .unauthorised: "the server does not take the credentials"
     case .downgraded:
       "the server's nonce promises password algorithms and it names none: somebody on the way took them out"
