@@ -71,6 +71,7 @@ public enum ConfigurationLoader {
         ReferenceRules(configuration: configuration, report: report).apply()
       }
     }
+    configuration.sources = map
     let findings = report.findings.withoutForeignNotes(in: configuration, map)
     return LoadResult(
       configuration: readable ? configuration : nil,

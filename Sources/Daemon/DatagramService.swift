@@ -3,7 +3,7 @@ import LinuxIO
 import Parts
 import Values
 
-/// A service whose clients send datagrams: the listener `udp`, or `rudp` without a chain, with a forward.
+/// A service whose clients send datagrams: the listener `udp`, or `rudp` without a chain, or `turn`, with a forward.
 final class DatagramService: RunningService {
   let name: String
   private(set) var summary: String
@@ -11,7 +11,7 @@ final class DatagramService: RunningService {
   private let context: ServiceContext
   private var configuration: ServiceConfiguration
   private var handler: UDPForwardHandler
-  private var listener: UDPSessionListener?
+  private var listener: (any DatagramListener)?
   private var isStopped = false
   private var hasRunHooks = false
 
@@ -29,19 +29,36 @@ final class DatagramService: RunningService {
     } catch {
       throw StartFailure(service: name, reason: error.text)
     }
-    do {
-      listener = try UDPSessionListener(
-        loop: context.loop, arena: context.arena, log: log, local: try listenEndpoint(configuration, family: nil),
-        options: SocketOptions(bufferSize: QUICDefaults.socketBuffer),
-        limits: sessionLimits(configuration.listener.metadata)
-      ) { [weak self] in self?.handler.accept($0) }
+    do throws(StartReason) {
+      listener = try listen(whole.sources)
     } catch {
-      throw StartFailure(service: name, reason: "\(error)")
+      throw StartFailure(service: name, reason: error.text)
     }
     hasRunHooks = true
     Hooks.run(configuration.metadata.strings("preUp"), "preUp", log: log)
     Hooks.run(configuration.metadata.strings("postUp"), "postUp", log: log)
-    log.info("listening", ["udp": listener?.receipt.local?.description ?? configuration.addr.value])
+    log.info("listening", ["udp": listener?.place ?? configuration.addr.value])
+  }
+
+  private func listen(_ sources: SourceMap) throws(StartReason) -> any DatagramListener {
+    let limits = sessionLimits(configuration.listener.metadata)
+    let accept: DatagramAcceptor = { [weak self] in self?.handler.accept($0) }
+    if let turn = configuration.turnClient {
+      let options = SocketOptions(
+        interface: configuration.interface?.value, mark: configuration.mark?.value ?? 0)
+      return TURNListener(
+        loop: context.loop, arena: context.arena, log: log,
+        server: try turnServer(turn, name: turn.server.host, in: sources, options: options, guardian: nil),
+        permit: turn.permit,
+        limits: limits, accept: accept)
+    }
+    do {
+      return try UDPSessionListener(
+        loop: context.loop, arena: context.arena, log: log, local: try listenEndpoint(configuration, family: nil),
+        options: SocketOptions(bufferSize: QUICDefaults.socketBuffer), limits: limits, accept: accept)
+    } catch {
+      throw StartReason("\(error)")
+    }
   }
 
   private static func summary(of service: ServiceConfiguration) -> String {
@@ -50,11 +67,11 @@ final class DatagramService: RunningService {
 
   // MARK: RunningService
 
-  var paths: [(name: String, path: Path)] { handler.paths }
+  var paths: [(name: String, path: Path)] { (listener?.paths ?? []) + handler.paths }
   var isUp: Bool? { nil }
 
   var details: [(key: String, value: String)] {
-    var list = [("listening", listener?.receipt.local?.description ?? "stopped")]
+    var list = [("listening", listener?.place ?? "stopped")] + (listener?.details ?? [])
     if let count = listener?.sessionCount, count > 0 { list.append(("sessions", "\(count)")) }
     let own: [(what: String, count: UInt64)] = [
       ("ways that did not open", handler.failedOpenings), ("ways that were lost", handler.lostWays),
@@ -65,7 +82,10 @@ final class DatagramService: RunningService {
     return list
   }
 
-  func networkChanged() {}
+  func networkChanged() {
+    listener?.networkChanged()
+    handler.networkChanged()
+  }
 
   /// A client of datagrams cannot tell when it is through, so that what it sends goes the new way at once.
   func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover? {

@@ -90,6 +90,12 @@ struct RouteBuilding {
     switch type {
     case "udp":
       return UDPDialer(loop: context.loop, arena: context.arena, target: target, role: .hop(node.name.value))
+    case "turn":
+      guard let turn = node.turn else { throw StartReason("node \(node.name.value): no TURN server") }
+      return TURNDialer(
+        loop: context.loop, arena: context.arena, log: log,
+        server: try turnServer(
+          turn, name: node.name.value, in: configuration.sources, options: target.options, guardian: target.guardian))
     case "wireguard": return try throughWireGuard(node, target, timeout: timeout)
     case "tcp", "tls", "ws", "wss", "mtcp", "mtls", "mws", "mwss":
       let streams = StreamDialer(
@@ -183,7 +189,8 @@ struct RouteBuilding {
         settings: SOCKS5Connector.Settings(
           credentials: auth, tls: tls, associatesByUDP: metadata.string("relay")?.lowercased() == "udp",
           options: options, timeout: timeout, mux: smuxSettings(metadata, version: MuxDefaults.ofBind)))
-    case "forward", "tcp": return ForwardConnector(loop: context.loop)
+    // Nothing is spoken on a stream to a TURN server but what its dialer says.
+    case "forward", "tcp", "turn": return ForwardConnector(loop: context.loop)
     case let type: throw StartReason("node \(node.name.value): the connector \(type) is not supported yet")
     }
   }

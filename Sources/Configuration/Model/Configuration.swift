@@ -14,6 +14,8 @@ public struct Configuration: Sendable {
   /// The default certificate of all listeners.
   public var tls: TLSConfiguration?
   public var log: LogConfiguration?
+  /// Where its pieces stand, for what has to name a place while it runs.
+  public var sources = SourceMap()
 
   public init() {}
 

@@ -38,6 +38,12 @@ public struct SourceMap: Sendable {
     return "\(name):\(start.line):\(start.column)"
   }
 
+  /// `file:line` of the span's start.
+  public func line(of span: SourceSpan) -> String {
+    guard let (name, start, _) = position(of: span) else { return "?" }
+    return "\(name):\(start.line)"
+  }
+
   /// The text under the span; empty when the span lies outside its file.
   public func text(of span: SourceSpan) -> String {
     guard let file = file(span.file) else { return "" }

@@ -49,6 +49,9 @@ struct ServiceSnapshot {
         Self.keys(service.handler.metadata) { Self.relayPlace.contains($0) })
     case .remote:
       text += [NormalForm.text(of: service.listener), chainText(whole.listenerChain(of: service)), outgoing]
+    case .datagram where service.turnClient != nil:
+      // Its socket is at a server, by all that the file says of that.
+      text += [NormalForm.text(of: service.listener), outgoing]
     case .datagram: text.append(service.listener.descriptor?.name ?? "")
     case .stream:
       text.append(socketKind)
@@ -199,7 +202,7 @@ extension ServiceSnapshot.Kind {
     case "rtcp" where whole.listenerChain(of: service) != nil,
       "rudp" where whole.listenerChain(of: service) != nil:
       self = .remote
-    case "udp", "rudp": self = .datagram
+    case "udp", "rudp", "turn": self = .datagram
     default: self = .stream
     }
   }

@@ -37,6 +37,12 @@ public protocol DatagramReceiver: AnyObject {
   func carrierReceived(_ batch: inout PacketBatch, from carrier: any DatagramCarrier)
   func carrierWritable(_ carrier: any DatagramCarrier)
   func carrierFailed(_ carrier: any DatagramCarrier, _ failure: TransportFailure)
+  /// The far end sees another address of ours from now on, and can only answer once it has heard from us.
+  func carrierRenewed(_ carrier: any DatagramCarrier)
+}
+
+extension DatagramReceiver {
+  public func carrierRenewed(_ carrier: any DatagramCarrier) {}
 }
 
 extension DatagramCarrier {

@@ -24,6 +24,9 @@ public protocol Dialer: AnyObject {
   /// else's connection ends on a suspicion.
   func suspect(since: Instant)
 
+  /// The host's addresses or routes changed: what is shared may have to go another way.
+  func networkChanged()
+
   /// Ends everything; no completion is called afterwards.
   func close()
 
@@ -37,6 +40,16 @@ public protocol Dialer: AnyObject {
 extension Dialer {
   /// Where nothing is shared.
   public func suspect(since: Instant) { reset() }
+  public func networkChanged() {}
+}
+
+/// How datagrams reach targets through a node that itself sends them on, and knows each target: a relay.
+public protocol RelayingDialer: Dialer {
+  func openDatagrams(
+    to target: HostPort, _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void)
+
+  /// Datagrams to any target.
+  func openAssociation(_ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void)
 }
 
 /// Opens a stream to an address through what comes before.
@@ -58,13 +71,20 @@ public struct NodeTarget {
   public let name: String
   public let address: HostPort
   public let family: AddressFamily?
+  /// Of the leg to the node, where its transport has one.
+  public let policy: FamilyPolicy
+  /// Where the file says so, when it forbids a family.
+  public let forbidden: ForbiddenFamily?
   public let options: SocketOptions
   /// Asked for each address before it is dialled: a refusal keeps a tunnel from being sent into itself.
   public let guardian: (any DialGuardian)?
 
   public init(
-    name: String, address: HostPort, family: AddressFamily?, options: SocketOptions, guardian: (any DialGuardian)?
+    name: String, address: HostPort, family: AddressFamily?, policy: FamilyPolicy = .any,
+    forbidden: ForbiddenFamily? = nil, options: SocketOptions, guardian: (any DialGuardian)?
   ) {
+    self.policy = policy
+    self.forbidden = forbidden
     self.name = name
     self.address = address
     self.family = family
@@ -84,7 +104,7 @@ extension NodeTarget {
     _ resolver: Resolver, _ completion: @escaping (Result<[Endpoint], TransportFailure>) -> Void
   ) {
     let target = self
-    resolver.resolve(address.host, family: family) { result in
+    let take: (Result<[IPAddress], Resolver.Failure>) -> Void = { result in
       switch result {
       case .success(let addresses):
         for address in addresses {
@@ -94,7 +114,7 @@ extension NodeTarget {
           }
         }
         completion(.success(addresses.map { Endpoint($0, port: target.address.port) }))
-      case .failure(.noAddress(let family, let has)):
+      case .failure(.noAddress(let family, let has)) where target.family != nil:
         let carrier = family == .ipv4 ? "icmp" : "icmp6"
         let other = family == .ipv4 ? "icmp6" : "icmp"
         let list = has.map(\.description).joined(separator: ", ")
@@ -104,12 +124,23 @@ extension NodeTarget {
               .unreachable,
               "\(target.address.host) has no \(family) address, only \(list): the dialer \(carrier) needs one; "
                 + "use `type: \(other)` here and at the other end")))
+      case .failure(.forbidden):
+        completion(.failure(TransportFailure(.forbidden, "\(target.address.host): \(target.prohibition)")))
       case .failure(let failure):
+        let note = target.forbidden.map { "; \($0)" } ?? ""
         completion(
-          .failure(TransportFailure(.unreachable, "cannot resolve \(target.address.host): \(failure)")))
+          .failure(TransportFailure(.unreachable, "cannot resolve \(target.address.host): \(failure)\(note)")))
       }
     }
+    if family == nil, policy != .any {
+      resolver.resolve(address.host, policy: policy, completion: take)
+    } else {
+      resolver.resolve(address.host, family: family, completion: take)
+    }
   }
+
+  /// What the policy says, for a failure.
+  var prohibition: String { forbidden.map { "\($0)" } ?? "its family is forbidden by policy" }
 }
 
 /// A completion that is called at most once, by whichever comes first of an answer and a time limit.

@@ -80,6 +80,9 @@ public final class UDPForwardHandler {
 
   public var paths: [(name: String, path: Path)] { forwards.values.compactMap(\.path) }
 
+  /// The host's addresses or routes changed.
+  public func networkChanged() { way.networkChanged() }
+
   /// Ends all sessions, and the way.
   public func close() {
     isClosed = true

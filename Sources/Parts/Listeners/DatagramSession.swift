@@ -66,6 +66,33 @@ public protocol DatagramSessionReceiver: AnyObject {
   func sessionEnded(_ session: DatagramSession)
 }
 
+/// What takes datagrams of many clients, and makes a session for each.
+public protocol DatagramListener: AnyObject {
+  /// Where it is reached, for a report.
+  var place: String { get }
+  /// More for a report, by name.
+  var details: [(key: String, value: String)] { get }
+  /// Ways of its own, beside those of its sessions.
+  var paths: [(name: String, path: Path)] { get }
+  var sessionCount: Int { get }
+  /// What was of no use or could not leave, by what it was; only kinds that came.
+  var dropped: [(what: String, count: UInt64)] { get }
+  /// For sessions from now on.
+  func renew(_ limits: DatagramSessionLimits)
+  /// Ends all sessions, whose receivers are told; the listener stays.
+  func endSessions()
+  /// The host's addresses or routes changed.
+  func networkChanged()
+  /// Ends all sessions, whose receivers are told, and the listener.
+  func close()
+}
+
+extension DatagramListener {
+  public var details: [(key: String, value: String)] { [] }
+  public var paths: [(name: String, path: Path)] { [] }
+  public func networkChanged() {}
+}
+
 /// Takes a new session and sets its receiver; the first datagrams follow at once. Without a receiver it is closed again.
 public typealias DatagramAcceptor = (DatagramSession) -> Void
 

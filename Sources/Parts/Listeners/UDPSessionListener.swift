@@ -9,7 +9,7 @@ import Values
 ///
 /// The socket reads in batches that the kernel joined, and answers leave the same way. An answer leaves from the address
 /// that the client sent to.
-public final class UDPSessionListener: DatagramSocketHandler {
+public final class UDPSessionListener: DatagramListener, DatagramSocketHandler {
   private let log: Log
   private let socket: UDPSocket
   private let loop: EventLoop
@@ -36,6 +36,8 @@ public final class UDPSessionListener: DatagramSocketHandler {
 
   /// The local end as the kernel has it.
   public var receipt: Receipt { socket.receipt }
+
+  public var place: String { receipt.local?.description ?? "stopped" }
 
   public var sessionCount: Int { table.count }
 

@@ -78,6 +78,14 @@ public final class ChainWay: Way {
       }
   }
 
+  /// One hop whose nodes send datagrams on to targets themselves.
+  private var isRelaying: Bool {
+    hops.count == 1
+      && hops[0].nodes.allSatisfy { node in
+        if case .dialled(let dialer, _) = node.kind { dialer is any RelayingDialer } else { false }
+      }
+  }
+
   // MARK: Picking
 
   /// A node of each hop, with its place for the selector.
@@ -200,6 +208,33 @@ public final class ChainWay: Way {
     }
   }
 
+  /// Asks the relay of the only hop; tries others when one fails.
+  private func askRelay<Value>(
+    _ opening: Opening,
+    _ use: @escaping (any RelayingDialer, @escaping (Result<Value, TransportFailure>) -> Void) -> Void,
+    _ completion: @escaping (Result<Value, TransportFailure>) -> Void
+  ) {
+    guard case .stages(let stages) = pick(opening), let only = stages.first,
+      let dialer = only.dialer as? any RelayingDialer
+    else {
+      loop.later { completion(.failure(TransportFailure(.unreachable, "no relay is left to try"))) }
+      return
+    }
+    opening.since = loop.now
+    use(dialer) { [weak self] result in
+      guard let self, !self.isClosed else { return }
+      if case .failure(let failure) = result, failure.blamesNode || failure.kind == .unreachable {
+        self.failed(opening, stages, 0, failure)
+        if self.hasOthers(opening) {
+          self.askRelay(opening, use, completion)
+          return
+        }
+      }
+      if case .success = result { only.hop.selector.succeeded(only.index) }
+      completion(result.mapError { self.located($0, only) })
+    }
+  }
+
   private func located(_ failure: TransportFailure, _ stage: Stage) -> TransportFailure {
     TransportFailure(failure.kind, "node \(stage.node.name): \(failure.reason)")
   }
@@ -270,6 +305,10 @@ public final class ChainWay: Way {
     _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void
   ) {
     let opening = Opening(target: target, client: client, hops: hops.count, at: loop.now)
+    if isRelaying {
+      askRelay(opening, { $0.openDatagrams(to: target, $1) }, completion)
+      return
+    }
     // Nothing is spoken to such nodes, so their transport's own datagrams are the target's.
     if isPlain, case .stages(let stages) = pick(opening), let only = stages.first {
       only.dialer.openDatagrams(completion)
@@ -288,6 +327,10 @@ public final class ChainWay: Way {
     _ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void
   ) {
     let opening = Opening(target: nil, client: client, hops: hops.count, at: loop.now)
+    if isRelaying {
+      askRelay(opening, { $0.openAssociation($1) }, completion)
+      return
+    }
     let loop = loop
     attempt(
       opening, direct: { [direct] done in direct.openAssociation(for: client, done) },
@@ -309,6 +352,7 @@ public final class ChainWay: Way {
   }
 
   public func reset() { each { $0.reset() } }
+  public func networkChanged() { each { $0.networkChanged() } }
 
   public func close() {
     isClosed = true

@@ -31,8 +31,15 @@ public protocol Way: AnyObject {
   /// What is shared and may be dead is given up, so that the next opening starts anew.
   func reset()
 
+  /// The host's addresses or routes changed.
+  func networkChanged()
+
   /// Ends everything; no completion is called afterwards.
   func close()
+}
+
+extension Way {
+  public func networkChanged() {}
 }
 
 /// A stream and what is known of the way that it took, asked anew each time.

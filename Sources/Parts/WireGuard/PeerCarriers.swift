@@ -93,6 +93,9 @@ final class PeerCarriers {
   /// The largest message that crosses in a packet of its own; `nil` where sizes do not matter, or nothing is open.
   func messageLimit(to endpoint: Endpoint) -> Int? { lines[endpoint]?.messageLimit }
 
+  /// The host's addresses or routes changed.
+  func networkChanged() { way.networkChanged() }
+
   func close() {
     for line in lines.values { line.close() }
     lines = [:]
@@ -238,6 +241,11 @@ final class PeerCarriers {
       guard case .open(let own) = state, own === carrier else { return }
       isFull = false
       owner.writable?()
+    }
+
+    func carrierRenewed(_ carrier: any DatagramCarrier) {
+      guard case .open(let own) = state, own === carrier else { return }
+      owner.reopened?(endpoint)
     }
 
     func carrierFailed(_ carrier: any DatagramCarrier, _ failure: TransportFailure) {

@@ -256,6 +256,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
   public func networkChanged() {
     for id in sightings.keys { sightings[id]?.local = nil }
     device.networkChanged()
+    carriers?.networkChanged()
   }
 
   /// What is said to other Culverts beside packets; both are on at first.
@@ -656,7 +657,7 @@ public final class WireGuardInterface: TunPortOwner, DatagramSocketHandler {
     return legs.dropLast() + [
       Leg(
         from: last.from, to: .peer(name), local: last.local, remote: last.remote,
-        transport: last.transport + [.wireGuard], traffic: traffic)
+        transport: last.transport + [.wireGuard], traffic: traffic, forbidden: last.forbidden)
     ]
   }
 
