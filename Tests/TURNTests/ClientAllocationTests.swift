@@ -142,6 +142,7 @@ struct ClientAllocationTests {
     bench.server.families = []
     bench.stand(within: 10_000)
     #expect(bench.failure == .silent(hint: .familyNotSupported) && bench.ignored >= 1)
+    #expect(bench.now < at(1000))
   }
 
   @Test("Families are asked for as they are wanted", arguments: [TURNClientSettings.Families.ipv4, .ipv6, .both])

@@ -115,9 +115,12 @@ struct ClientLifeTests {
     #expect((4...6).contains(bench.server.count(.refresh)) && bench.isStanding)
   }
 
-  @Test("A server that began anew is noticed within two seconds; peers get their channels at the new allocation")
-  func restart() throws {
+  @Test(
+    "A server that began anew is noticed within two seconds, also when it does not prove that; peers get their channels",
+    arguments: [true, false])
+  func restart(_ provesErrors: Bool) throws {
     let bench = ClientBench()
+    bench.server.provesErrors = provesErrors
     for peer in Self.peers { bench.add(peer) }
     bench.stand()
     bench.run(milliseconds: 200)
@@ -129,7 +132,7 @@ struct ClientLifeTests {
     }
     #expect(bench.isStanding && bench.server.allocations == 2 && bench.failure == nil)
     let lost = try #require(bench.time { $0 == .lost(.forgotten) })
-    #expect(lost - died <= .milliseconds(1200), "\(lost - died)")
+    #expect(lost - died <= .milliseconds(provesErrors ? 1200 : 1500), "\(lost - died)")
     let count = bench.server.relayed.count
     for peer in Self.peers { #expect(bench.send([9], to: peer) == .framed) }
     bench.run(milliseconds: 100)

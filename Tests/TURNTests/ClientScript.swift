@@ -53,6 +53,8 @@ final class ModelServer {
   var largestLifetime: Int64 = 3600
   /// Each nonce is good for nothing but the next answer.
   var isFickle = false
+  /// Errors are not signed, as coturn has it when it knows of no allocation.
+  var provesErrors = true
   /// Answers are signed with another key.
   var isForger = false
 
@@ -169,7 +171,8 @@ final class ModelServer {
       key = isForger ? STUNKey([1, 2, 3], made.integrity) : made
     }
     var writer = respond(to: message, from: owner, at: now)
-    if let key { writer.add(integrity: key) }
+    let isError = writer.bytes.first.map { $0 & 1 == 1 && writer.bytes[1] & 0x10 != 0 } ?? false
+    if let key, provesErrors || !isError { writer.add(integrity: key) }
     if message.method == .allocate, allocation?.transaction == message.transaction {
       if let known = allocation?.answer, !known.isEmpty { return known }
       allocation?.answer = writer.bytes

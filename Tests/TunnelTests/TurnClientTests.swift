@@ -109,8 +109,10 @@ extension Tunnels {
         "\(legs)")
     }
 
-    @Test("A coturn that is killed and started again is found, and the tunnel is mended within three seconds")
-    func restart() throws {
+    @Test(
+      "A coturn that is killed and started again is found, and the tunnel is mended within three seconds",
+      arguments: ["udp", "tcp"])
+    func restart(_ transport: String) throws {
       let net = try Net(["client", "relay", "server"])
       defer { net.close() }
       let addresses = ["10.99.0.2", "fd00:1::2"]
@@ -118,7 +120,9 @@ extension Tunnels {
       let ends = try WireGuardEnds(net)
       try net.culvert("server", Files.wireGuard(ends, "server", addr: ":51820"))
       let client = try net.culvert(
-        "client", Files.wireGuard(ends, "client", endpoint: "10.99.0.3:51820", through: Files.node("10.99.0.2")))
+        "client",
+        Files.wireGuard(
+          ends, "client", endpoint: "10.99.0.3:51820", through: Files.node("10.99.0.2", "transport: \(transport)")))
       try #require(net.ping("client", "10.7.0.2") != nil, net.story)
       let pings = try net.start("client", "ping -n -i 0.1 10.7.0.2", title: "ping")
       try #require(pings.says("icmp_seq=10 ", within: 10) != nil, net.story)
@@ -197,7 +201,66 @@ extension Tunnels {
       #expect(told.contains("permitted: 10.99.0.3, fd00:1::3"), "\(told)")
     }
 
+    @Test("A server that sends its clients elsewhere is followed, and wrong credentials are said to be wrong")
+    func alternate() throws {
+      let net = try Net(["client", "relay", "server", "other"])
+      defer { net.close() }
+      try net.coturn("relay", ["10.99.0.2"], "--alternate-server=10.99.0.4:3478")
+      try net.coturn("other", ["10.99.0.4"], as: "coturn-other")
+      try net.targets("server", as: "server")
+      let client = try net.culvert(
+        "client",
+        Write.file(
+          [
+            Write.service("good", "127.0.0.1:9000", "{type: udp, chain: good}", on: "udp", to: "10.99.0.3:7000"),
+            Write.service("bad", "127.0.0.1:9100", "{type: udp, chain: bad}", on: "udp", to: "10.99.0.3:7000"),
+          ],
+          [
+            Write.chain("good", [Files.node("10.99.0.2")]),
+            Write.chain("bad", [Files.node("10.99.0.4").replacing("correct-horse", with: "wrong")]),
+          ]))
+      #expect(net.comesBack("client", "127.0.0.1:9000"), net.story)
+      let legs = try client.legs(of: "10.99.0.3")
+      #expect(legs.dropFirst().first?.remote == "10.99.0.4.3478", "\(legs) \(net.story)")
+      #expect(client.log.contains("sends us to another relay=relay from=10.99.0.2:3478 to=10.99.0.4:3478"), net.story)
+      #expect(!net.comesBack("client", "127.0.0.1:9100", within: 0.5))
+      #expect(client.says("the server does not take the credentials", within: 5) != nil, net.story)
+    }
+
     // MARK: Families
+
+    @Test("Of a server's addresses the one that answers first is used, the preferred family's with a head start")
+    func race() throws {
+      let net = try Net(["client", "relay", "server"])
+      defer { net.close() }
+      try net.coturn("relay", ["10.99.0.2", "fd00:1::2"])
+      try net.targets("server", as: "server")
+      let names = try net.hostsFile(
+        "fd00:1::2 both.test\n10.99.0.2 both.test\nfd00:1::99 dead.test\n10.99.0.2 dead.test\n")
+      let cases = [
+        ("both.test", "prefer-ipv6", "IPv6"), ("both.test", "prefer-ipv4", "IPv4"), ("dead.test", "any", "IPv4"),
+        ("dead.test", "prefer-ipv6", "IPv4"),
+      ]
+      let client = try net.culvert(
+        "client",
+        Write.file(
+          cases.enumerated().map { place, _ in
+            Write.service(
+              "s\(place)", "127.0.0.1:90\(place)0", "{type: udp, chain: c\(place)}", on: "udp",
+              to: "10.99.0.3:7000")
+          },
+          cases.enumerated().map { place, item in
+            Write.chain("c\(place)", [Files.node(item.0, "family: \(item.1)")])
+          }), prefix: names)
+      for (place, item) in cases.enumerated() {
+        #expect(net.comesBack("client", "127.0.0.1:90\(place)0", within: 3), "\(item) \(net.story)")
+        let line = client.log.split(separator: "\n").first {
+          $0.contains(" s\(place): the relay gives an address")
+        }
+        let isIPv6 = line?.contains("→ [fd00:1::2]:3478") == true
+        #expect(line != nil && isIPv6 == (item.2 == "IPv6"), "\(item) \(line ?? "")")
+      }
+    }
 
     @Test(
       "What the policy forbids is not looked up, asked for or sent, and the path says where that is written",

@@ -47,9 +47,6 @@ extension Dialer {
 public protocol RelayingDialer: Dialer {
   func openDatagrams(
     to target: HostPort, _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void)
-
-  /// Datagrams to any target.
-  func openAssociation(_ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void)
 }
 
 /// Opens a stream to an address through what comes before.

@@ -209,10 +209,9 @@ public final class ChainWay: Way {
   }
 
   /// Asks the relay of the only hop; tries others when one fails.
-  private func askRelay<Value>(
-    _ opening: Opening,
-    _ use: @escaping (any RelayingDialer, @escaping (Result<Value, TransportFailure>) -> Void) -> Void,
-    _ completion: @escaping (Result<Value, TransportFailure>) -> Void
+  private func askRelay(
+    _ opening: Opening, for target: HostPort,
+    _ completion: @escaping (Result<any DatagramCarrier, TransportFailure>) -> Void
   ) {
     guard case .stages(let stages) = pick(opening), let only = stages.first,
       let dialer = only.dialer as? any RelayingDialer
@@ -221,12 +220,12 @@ public final class ChainWay: Way {
       return
     }
     opening.since = loop.now
-    use(dialer) { [weak self] result in
+    dialer.openDatagrams(to: target) { [weak self] result in
       guard let self, !self.isClosed else { return }
       if case .failure(let failure) = result, failure.blamesNode || failure.kind == .unreachable {
         self.failed(opening, stages, 0, failure)
         if self.hasOthers(opening) {
-          self.askRelay(opening, use, completion)
+          self.askRelay(opening, for: target, completion)
           return
         }
       }
@@ -306,7 +305,7 @@ public final class ChainWay: Way {
   ) {
     let opening = Opening(target: target, client: client, hops: hops.count, at: loop.now)
     if isRelaying {
-      askRelay(opening, { $0.openDatagrams(to: target, $1) }, completion)
+      askRelay(opening, for: target, completion)
       return
     }
     // Nothing is spoken to such nodes, so their transport's own datagrams are the target's.
@@ -327,10 +326,6 @@ public final class ChainWay: Way {
     _ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void
   ) {
     let opening = Opening(target: nil, client: client, hops: hops.count, at: loop.now)
-    if isRelaying {
-      askRelay(opening, { $0.openAssociation($1) }, completion)
-      return
-    }
     let loop = loop
     attempt(
       opening, direct: { [direct] done in direct.openAssociation(for: client, done) },

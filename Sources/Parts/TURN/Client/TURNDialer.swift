@@ -17,7 +17,6 @@ public final class TURNDialer: RelayingDialer, TURNSessionOwner {
   private let server: TURNServer
   private let resolver: Resolver
   private var sessions: [TURNSession] = []
-  private var associations: [ObjectIdentifier: TURNAssociation] = [:]
   private var timer: LoopTimer?
   private var emptySince: [ObjectIdentifier: Instant] = [:]
   /// The server gives no allocation with both families, which older ones pass over without a word.
@@ -128,17 +127,6 @@ public final class TURNDialer: RelayingDialer, TURNSessionOwner {
     return fresh
   }
 
-  /// Datagrams to any target, through allocations of their own.
-  public func openAssociation(_ completion: @escaping (Result<any DatagramAssociation, TransportFailure>) -> Void) {
-    let association = TURNAssociation(loop: loop, arena: arena, log: log, server: server) { [weak self] target, done in
-      self?.resolve(target, done)
-    }
-    let key = ObjectIdentifier(association)
-    associations[key] = association
-    association.ended = { [weak self] in self?.associations[key] = nil }
-    loop.later { completion(.success(association)) }
-  }
-
   /// Gives allocations back that nobody used for a while.
   private func sweep() {
     let now = loop.now
@@ -184,7 +172,6 @@ public final class TURNDialer: RelayingDialer, TURNSessionOwner {
 
   public func networkChanged() {
     for session in sessions { session.networkChanged() }
-    for association in associations.values { association.networkChanged() }
   }
 
   public func close() {
@@ -193,8 +180,6 @@ public final class TURNDialer: RelayingDialer, TURNSessionOwner {
     timer = nil
     for session in sessions { session.close() }
     sessions = []
-    for association in Array(associations.values) { association.close() }
-    associations = [:]
   }
 
   public func reportedLegs(of stream: any ByteStream) -> [Leg]? { nil }

@@ -34,6 +34,10 @@ final class TURNSession: TURNEndOwner {
   private var permitted: [IPAddress] = []
   /// The relayed address is another than the one that peers know.
   private var isRenewed = false
+  /// There was an allocation since the server was looked for: without one it is not looked for again.
+  private var wasThere = false
+  /// The server's address, for a stream that is made anew.
+  private var remote: Endpoint?
   private var isClosed = false
   private(set) var since: Instant
   /// Packets of peers that nobody waits for.
@@ -161,6 +165,7 @@ final class TURNSession: TURNEndOwner {
   private func adopt(_ end: TURNEnd) {
     self.end = end
     end.owner = self
+    remote = end.receipt?.remote
     since = loop.now
     end.change { client, now in
       for peer in carriers.keys { client.add(peer: peer, at: now) }
@@ -191,6 +196,7 @@ final class TURNSession: TURNEndOwner {
   }
 
   private func allocated(_ allocation: TURNAllocation, isSame: Bool) {
+    wasThere = true
     let receipt = end?.receipt
     log.info(
       isSame ? "the allocation moved along" : "the relay gives an address",
@@ -226,23 +232,16 @@ final class TURNSession: TURNEndOwner {
 
   /// The server fell silent or the stream broke, which may be the network's doing: everything is tried once more.
   private func recover(_ words: String, _ failure: TransportFailure) {
-    guard allocationWasThere else {
+    guard wasThere else {
       finish(failure)
       return
     }
     log.warn("lost the relay, which is looked for again: \(words)", ["relay": server.name])
     renewals &+= 1
     isRenewed = true
-    allocationWasThere = false
+    wasThere = false
     seek(nil)
   }
-
-  /// Since the last look for the server; without one there is no second.
-  private var allocationWasThere: Bool {
-    get { wasThere || end?.client.allocation != nil }
-    set { wasThere = newValue }
-  }
-  private var wasThere = false
 
   func turnEnd(_ end: TURNEnd, lost failure: TransportFailure) {
     guard end === self.end, !isClosed else { return }
@@ -256,7 +255,6 @@ final class TURNSession: TURNEndOwner {
   }
 
   func turnEnd(_ end: TURNEnd, received batch: inout PacketBatch, from peer: Endpoint) {
-    wasThere = true
     if let carrier = carriers[peer] {
       carrier.take(&batch)
     } else if let owner {
@@ -280,7 +278,6 @@ final class TURNSession: TURNEndOwner {
   /// allocation is moved there, or made anew.
   func networkChanged() {
     guard !isClosed, let end, let remote = end.receipt?.remote, let local = end.receipt?.local else { return }
-    wasThere = wasThere || end.client.allocation != nil
     do throws(SystemError) {
       var options = server.target.options
       options.bufferSize = TURNApproach.socketBuffer
@@ -305,7 +302,7 @@ final class TURNSession: TURNEndOwner {
 
   /// A new stream to the same address, with the ticket.
   private func move(_ end: TURNEnd) {
-    guard let remote = end.receipt?.remote ?? lastRemote else { return seek(nil) }
+    guard let remote else { return seek(nil) }
     let target = server.target
     let own = NodeTarget(
       name: target.name, address: HostPort(host: "\(remote.address)", port: remote.port), family: target.family,
@@ -325,10 +322,6 @@ final class TURNSession: TURNEndOwner {
       case .failure(let failure): self.recover("\(failure)", failure)
       }
     }
-  }
-
-  private var lastRemote: Endpoint? {
-    server.target.address.literal.map { Endpoint($0, port: server.target.address.port) }
   }
 
   // MARK: The end
