@@ -201,6 +201,31 @@ extension Tunnels {
       #expect(told.contains("permitted: 10.99.0.3, fd00:1::3"), "\(told)")
     }
 
+    @Test("A TUN reaches its server through a relay")
+    func tun() throws {
+      let net = try Net(["client", "relay", "server"])
+      defer { net.close() }
+      try net.coturn("relay", ["10.99.0.2", "fd00:1::2"])
+      try net.culvert("server", Configurations.server())
+      let client = try net.culvert(
+        "client",
+        """
+        services:
+        - name: tun-client
+          addr: :0
+          handler: {type: tun, chain: way}
+          listener: {type: tun, metadata: {net: "10.90.57.1/24,fd90:57::1/64"}}
+          forwarder: {nodes: [{name: target, addr: "[fd00:1::3]:8421"}]}
+        chains:
+        \(Write.chain("way", [Files.node("10.99.0.2")]))
+        """)
+      try #require(net.ping("client", Configurations.inner4) != nil, net.story)
+      #expect(net.ping("client", Configurations.inner6) != nil, net.story)
+      let legs = try client.legs()
+      #expect(legs.count == 2 && legs[0].layers == "udp+turn" && legs[1].family == "IPv6", "\(legs)")
+      #expect(legs.last?.remote == "fd00:1::3.8421" && legs.last?.remoteEvidence == "told", "\(legs)")
+    }
+
     @Test("A server that sends its clients elsewhere is followed, and wrong credentials are said to be wrong")
     func alternate() throws {
       let net = try Net(["client", "relay", "server", "other"])

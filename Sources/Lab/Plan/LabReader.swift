@@ -250,7 +250,7 @@ struct LabReader {
   private mutating func readPath(_ node: YAMLNode) -> LabPlan.PathExpectation? {
     checkKeys(node, ["host", "service", "to", "family", "transport", "evidence"], in: "a path")
     let evidence = node["evidence"].flatMap { text($0, "evidence") }
-    let known = ["observed", "reported", "configured", "unknown"]
+    let known = ["observed", "reported", "told", "configured", "unknown"]
     if let evidence, !known.contains(evidence), let span = node["evidence"]?.span {
       error(.valueOutOfRange, "`\(evidence)` is no kind of evidence", span, "one of \(known.joined(separator: ", "))")
     }
