@@ -24,25 +24,30 @@ struct BindingAnswer: Sendable, Equatable {
   /// The server's second address, if it can be one. The words of a server decide here where packets of ours go.
   func other(of server: Endpoint) -> OtherAddress {
     guard let named else { return .none }
-    func refused(_ reason: String) -> OtherAddress { .unusable(named, reason) }
-    let address = named.address
-    if address.family != server.family { return refused("it is of the other family") }
-    if address.isUnspecified || address.isMulticast || address == .v4(.max) || named.port == 0 {
-      return refused("nothing can be sent there")
-    }
-    if address == server.address { return refused("it is the server's first") }
-    if named.port == server.port { return refused("it has the same port as the first") }
-    if address.isLoopback, !server.address.isLoopback { return refused("it is a loopback address") }
-    if address.isLinkLocal { return refused("it is a link-local address") }
-    if AddressScope.isPrivate(address), !AddressScope.isPrivate(server.address), !server.address.isLoopback {
-      return refused("it is private and the server is not, which stands behind a NAT and does not know it")
-    }
+    if let objection = AddressScope.objection(to: named, of: server) { return .unusable(named, objection) }
+    if named.address == server.address { return .unusable(named, "it is the server's first") }
+    if named.port == server.port { return .unusable(named, "it has the same port as the first") }
     return .named(named)
   }
 }
 
 /// Addresses that mean something else in each network (RFC 1918, RFC 6598, RFC 4193).
 enum AddressScope {
+  /// Why nothing is sent to an end that a server names, whether as its own or as ours; `nil` where it may be.
+  static func objection(to named: Endpoint, of server: Endpoint) -> String? {
+    let address = named.address
+    if address.family != server.family { return "it is of the other family" }
+    if address.isUnspecified || address.isMulticast || address == .v4(.max) || named.port == 0 {
+      return "nothing can be sent there"
+    }
+    if address.isLoopback, !server.address.isLoopback { return "it is a loopback address" }
+    if address.isLinkLocal { return "it is a link-local address" }
+    if isPrivate(address), !isPrivate(server.address), !server.address.isLoopback {
+      return "it is private and the server is not, which stands behind a NAT and does not know it"
+    }
+    return nil
+  }
+
   static func isPrivate(_ address: IPAddress) -> Bool {
     switch address.canonical {
     case .v4(let bits):
@@ -194,6 +199,9 @@ struct DiscoveryFacts: Sendable, Equatable {
       return .unknown("\(late ?? "the search did not end"); packets of \(search.known) bytes pass")
     }
     guard search.known > 0 else { return .unknown("no request was answered that was made larger") }
+    guard search.isDecided else {
+      return .unknown("packets of \(search.known) bytes pass, and of larger ones some at times")
+    }
     return .known(
       PathSize(
         largest: search.known, refused: search.smallestRefused, told: search.told, linkMTU: search.linkMTU))

@@ -242,7 +242,7 @@ public struct NATDiscovery: Sendable {
   /// Both sockets send to the other's outside address, so that a filter that lets in whom was sent to lets them in.
   private mutating func beginHairpin(at now: Instant) {
     guard !facts.hairpinAsked, let other = facts.hairpinMapped, let own = facts.mapping?.mapped,
-      own != locals[.mapping]
+      own != locals[.mapping], [own, other].allSatisfy({ AddressScope.objection(to: $0, of: server) == nil })
     else { return }
     facts.hairpinAsked = true
     let pace = Pace(gap: .milliseconds(150), sends: 3)

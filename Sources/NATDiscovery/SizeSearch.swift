@@ -41,8 +41,12 @@ struct SizeSearch: Sendable, Equatable {
   mutating func answered(_ size: Int) -> [Int] {
     open.remove(size)
     known = max(known, size)
-    // What was lost by chance before.
-    if known >= refused { refused = linkMTU + 1 }
+    // A router's word that is not true, and what was lost by chance before.
+    if let told, size > told { self.told = nil }
+    if known >= refused {
+      refused = linkMTU + 1
+      isDone = false
+    }
     return next()
   }
 
@@ -63,10 +67,12 @@ struct SizeSearch: Sendable, Equatable {
     return open.contains(largest) ? [] : ask([largest])
   }
 
+  /// Whether everything passes that the link takes, or it is known what does not.
+  var isDecided: Bool { isDone && (known >= Self.rounded(linkMTU) || (known > 0 && refused <= linkMTU)) }
+
   /// The smallest that is known not to pass; `nil` when everything that the link takes does.
   var smallestRefused: Int? {
     if known >= Self.rounded(linkMTU) { return nil }
-    if let told, Self.rounded(told) <= known { return min(refused, told + 1) }
     return refused <= linkMTU ? refused : nil
   }
 

@@ -97,7 +97,8 @@ struct SimulatedNAT {
 struct SimulatedServer {
   enum Manner: CaseIterable {
     case honest, noOther, otherIsFirst, otherIsLoopback, otherIsPrivate, ignoresChange, refusesChange, refusesBinding
-    case answersFromElsewhere, noAddress, garbage, wrongTransaction, echo, otherIsDead, twice
+    case answersFromElsewhere, noAddress, garbage, wrongTransaction, echo, otherIsDead, twice, saysLoopback,
+      saysMulticast
   }
 
   let first = endpoint("203.0.113.1:3478")
@@ -133,7 +134,12 @@ struct SimulatedServer {
       var writer =
         manner == .wrongTransaction
         ? STUNWriter(.success, .binding, TransactionID(high: 1, low: 2)) : STUNWriter(.success, to: request)
-      if manner != .noAddress { writer.add(.xorMappedAddress, xor: client) }
+      switch manner {
+      case .noAddress: break
+      case .saysLoopback: writer.add(.xorMappedAddress, xor: endpoint("127.0.0.1:22"))
+      case .saysMulticast: writer.add(.xorMappedAddress, xor: endpoint("224.0.0.251:5353"))
+      default: writer.add(.xorMappedAddress, xor: client)
+      }
       if let other = named() { writer.add(.otherAddress, plain: other) }
       writer.addFingerprint()
       return writer.bytes
