@@ -25,6 +25,8 @@ let package = Package(
       path: "Culvert/CBoringSSL"),
     module("CryptoPrimitives", ["CBoringSSL"]),
     module("WireGuard", ["Values", "CryptoPrimitives"]),
+    module("STUN", ["Values", "CryptoPrimitives"]),
+    module("NATDiscovery", ["Values", "CryptoPrimitives", "STUN"]),
     module("RelayProtocol", ["Values"]),
     module("TunProtocol", ["Values"]),
     module("ICMPEnvelope", ["Values"]),
@@ -52,7 +54,7 @@ let package = Package(
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
         "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy", "CryptoPrimitives", "WireGuard",
-        "Recording", "RecordedMachines",
+        "Recording", "RecordedMachines", "STUN", "NATDiscovery",
       ], swiftSettings: sanitized),
     .systemLibrary(name: "CFuzzer", path: "Sources/CFuzzer"),
     .executableTarget(

@@ -37,6 +37,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case talk
   /// Recordings of machines, which strangers send: the reader, the replay and the timeline.
   case recording
+  /// The check of a network: NATs, lifetimes, relays, and servers' names.
+  case discovery
 
   /// Runs the body and says what it reached; throws when something that must hold does not.
   @discardableResult
@@ -58,6 +60,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .wireguard: try fuzzWireGuard(bytes, &marks)
     case .talk: try fuzzTalk(bytes, &marks)
     case .recording: try fuzzRecording(bytes, &marks)
+    case .discovery: try fuzzDiscovery(bytes, &marks)
     }
     return marks
   }
@@ -86,6 +89,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .wireguard: WireGuardPlace.allCases.map { "\($0)" }
     case .talk: TalkPlace.allCases.map { "\($0)" }
     case .recording: RecordingPlace.allCases.map { "\($0)" }
+    case .discovery: DiscoveryPlace.allCases.map { "\($0)" }
     }
   }
 }
