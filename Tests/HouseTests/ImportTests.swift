@@ -86,12 +86,13 @@ func objections(to file: SourceFile) -> [String] {
     let files = Checkout.sources.filter { $0.text.contains("@_spi(") && $0.module == "Values" }
     let groups = files.flatMap { SourceCode($0.text).lines }.filter { $0.contains("@_spi(") }
       .map { $0.filter { !$0.isWhitespace } }
-    #expect(groups.sorted() == ["@_spi(PeerReports)", "@_spi(SocketLayer)"])
-    // What the two lines guard: a public initialiser of `Receipt`, and a public maker of reported facts.
+    #expect(groups.sorted() == ["@_spi(PeerReports)", "@_spi(PeerReports)", "@_spi(SocketLayer)"])
+    // What these lines guard: a public initialiser of `Receipt`, and public makers of what was reported and told.
     let code = files.map { SourceCode($0.text).lines.joined(separator: " ") }.joined()
       .split(whereSeparator: \.isWhitespace).joined(separator: " ")
     #expect(code.contains("@_spi(SocketLayer) public init(local:"))
     #expect(code.contains("@_spi(PeerReports) public static func reported("))
+    #expect(code.contains("@_spi(PeerReports) public static func told("))
     #expect(code.components(separatedBy: "public init(local: Endpoint?, remote: Endpoint?, interface:") == 2)
     #expect(!code.contains("public init(value:"))
   }
