@@ -15,23 +15,44 @@ extension Tunnels {
       realm=office.example
       lt-cred-mech
       user=alice:wonderland
-      allowed-peer-ip=10.99.0.2
+      allowed-peer-ip=10.99.0.1
       min-port=50000
       max-port=50100
       no-cli
       simple-log
       """
 
-    /// Whether coturn's client gets every message back: from one allocation of its own to another.
-    private func relays(_ net: Net, _ options: String = "-u alice -w wonderland") throws -> Bool {
-      let outcome = try net.run(
-        "client", "timeout 15 turnutils_uclient -y -n 5 -m 1 -l 120 \(options) 10.99.0.2", within: 20)
-      return outcome.output.contains("Total lost packets 0 ") && outcome.output.contains("tot_recv_msgs=10")
+    /// What coturn's client says: with time enough it sends between allocations of its own and counts what comes back.
+    private func client(_ net: Net, _ options: String, within limit: Double) throws -> String {
+      try net.run(
+        "client", "timeout \(limit) turnutils_uclient -y -c -n 2 -m 1 -z 5 -l 120 \(options) 10.99.0.2",
+        within: limit + 5
+      ).output
+    }
+
+    /// Whether every message arrives.
+    private func relays(_ net: Net, _ options: String) throws -> Bool {
+      let output = try client(net, options, within: 15)
+      return output.contains("tot_send_msgs=4, tot_recv_msgs=4\n") && output.contains("Total lost packets 0 (")
+    }
+
+    /// Whether the client gets as far as to send.
+    private func allocates(_ net: Net, _ options: String) throws -> Bool {
+      let output = try client(net, options, within: 1.5)
+      return output.contains("start_mclient") && !output.contains("ERROR") && !output.contains("error 4")
+    }
+
+    /// Whether the client is told that it may not have this peer.
+    private func isForbidden(_ net: Net, _ peer: String, _ user: String) throws -> Bool {
+      let words = "timeout 1 turnutils_uclient -c -n 1 -m 1 -l 120 -e \(peer) \(user) 10.99.0.2"
+      let output = try net.run("client", words, within: 6).output
+      #expect(!output.contains("ERROR"), "\(output)")
+      return output.contains("error 403")
     }
 
     private func start(_ net: Net, _ words: String) throws -> Program {
       let relay = try net.start(
-        "server", "cd \(net.directory) && exec \(Machine.culvert) \(words) --socket \(net.directory)/relay.sock",
+        "server", "env -C \(net.directory) \(Machine.culvert) \(words) --socket \(net.directory)/relay.sock",
         title: "relay")
       try #require(relay.says("running", within: 10) != nil, net.story)
       return relay
@@ -45,27 +66,29 @@ extension Tunnels {
       defer { net.close() }
       let file = try net.file("turnserver.conf", Self.conf)
       let relay = try start(net, "relay --from-coturn \(file)")
-      #expect(try relays(net), net.story)
-      #expect(try relays(net, "-t -u alice -w wonderland"), net.story)
-      #expect(try !relays(net, "-u bob -w builderbob"), net.story)
+      #expect(try relays(net, "-u alice -w wonderland"), net.story)
+      #expect(try allocates(net, "-t -u alice -w wonderland"), net.story)
+      #expect(try !isForbidden(net, "10.99.0.1", "-u alice -w wonderland"), net.story)
+      #expect(try isForbidden(net, "10.99.0.9", "-u alice -w wonderland"), net.story)
+      #expect(try !allocates(net, "-u bob -w builderbob"), net.story)
 
       // A user more, and one less.
       _ = try net.file(
         "turnserver.conf", Self.conf.split(separator: "alice:wonderland").joined(separator: "bob:builderbob"))
       relay.signal(SIGHUP)
       try #require(relay.says("reloaded", within: 10) != nil, net.story)
-      #expect(try relays(net, "-u bob -w builderbob"), net.story)
-      #expect(try !relays(net), net.story)
-      relay.signal(SIGTERM)
-      #expect(relay.wait(within: 15) == .exit(0), net.story)
+      #expect(try allocates(net, "-u bob -w builderbob"), net.story)
+      #expect(try !allocates(net, "-u alice -w wonderland"), net.story)
+      relay.signal(SIGINT)
+      #expect(relay.wait(within: 5) == .exit(0), net.story)
 
       let printed = try net.run(
         "server", "cd \(net.directory) && \(Machine.culvert) relay --from-coturn \(file) --print >relay.yaml")
       #expect(printed.isGood && printed.output.contains("no-cli"), "\(printed.output)")
       let again = try start(net, "run -C relay.yaml")
-      #expect(try relays(net, "-u bob -w builderbob"), net.story)
-      again.signal(SIGTERM)
-      #expect(again.wait(within: 15) == .exit(0), net.story)
+      #expect(try allocates(net, "-u bob -w builderbob"), net.story)
+      again.signal(SIGINT)
+      #expect(again.wait(within: 5) == .exit(0), net.story)
     }
 
     @Test(
@@ -84,15 +107,16 @@ extension Tunnels {
       // coturn's client makes the password of the secret itself.
       let user = "-W mVbU1xkRm2vJ8w5Yp0Qd3T7h -u carol"
       let closed = try start(net, common)
-      #expect(try !relays(net, user), net.story)
-      closed.signal(SIGTERM)
-      #expect(closed.wait(within: 15) == .exit(0), net.story)
-      let open = try start(net, "\(common) --allow 10.99.0.2")
+      #expect(try isForbidden(net, "10.99.0.1", user), net.story)
+      closed.signal(SIGINT)
+      #expect(closed.wait(within: 5) == .exit(0), net.story)
+      let open = try start(net, "\(common) --allow 10.99.0.1")
+      #expect(try !isForbidden(net, "10.99.0.1", user), net.story)
       #expect(try relays(net, user), net.story)
-      #expect(try relays(net, "-t \(user)"), net.story)
-      #expect(try relays(net, "-t -S -p 5349 \(user)"), net.story)
-      open.signal(SIGTERM)
-      #expect(open.wait(within: 15) == .exit(0), net.story)
+      #expect(try allocates(net, "-t \(user)"), net.story)
+      #expect(try allocates(net, "-t -S -p 5349 \(user)"), net.story)
+      open.signal(SIGINT)
+      #expect(open.wait(within: 5) == .exit(0), net.story)
     }
 
     @Test("What cannot be is told with its place, and nothing starts")
