@@ -96,10 +96,9 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       loop.refreshNow()
       for index in 0..<Int(count) { deliver(arena.received[index], at: index * ReceiveArena.stride) }
       handler?.batchesEnded(on: self)
-      if count < ReceiveArena.messages {
-        // The queue may have filled up again since; with edge-triggered events only EAGAIN proves that it is empty.
-        continue
-      }
+      // The kernel stopped short of all messages because it found the queue empty: whatever comes later is an edge of
+      // its own. Had it been an error that stopped it, an event of that error is on its way.
+      if count < ReceiveArena.messages { return }
     }
     loop.readAgain(self)
   }
