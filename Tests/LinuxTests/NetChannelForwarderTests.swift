@@ -73,7 +73,7 @@ struct NetChannelForwarderTests {
     let stun = [UInt8]([0, 1, 0, 12, 0x21, 0x12, 0xA4, 0x42]) + net.data(24)
     for entry in [entry, other] {
       try stays("another channel", { $0.payload[1] = 0x02 }, of: entry)
-      try stays("a number beyond channels", { $0.payload[0] = 0x50 }, of: entry)
+      try stays("a number beyond channels", { $0.payload[0] = 0x80 }, of: entry)
       try stays("another client", { $0.source = Endpoint($0.source.address, port: 6001) }, of: entry)
       try stays("another address of ours", { $0.destination = ForwarderNet.far($0.source.family, 3478) }, of: entry)
       try stays("a STUN message", { $0.payload = stun }, of: entry)
@@ -205,7 +205,7 @@ struct NetChannelForwarderTests {
         client: entry.client, server: Endpoint(.anyIPv4, port: 3478), channel: 0x4001, relayed: entry.relayed,
         peer: entry.peer),
       ChannelForwarder.Entry(
-        client: entry.client, server: entry.server, channel: 0x5000, relayed: entry.relayed, peer: entry.peer),
+        client: entry.client, server: entry.server, channel: 0x8000, relayed: entry.relayed, peer: entry.peer),
     ] {
       #expect { try forwarder.add(wrong) } throws: { ($0 as? BPFError)?.code == EINVAL }
     }

@@ -55,7 +55,8 @@ final class ForwarderNet {
 
   static func entry(_ client: AddressFamily, _ peer: AddressFamily) -> ChannelForwarder.Entry {
     ChannelForwarder.Entry(
-      client: Self.client(client, 6000), server: near(client, 3478), channel: 0x4001, relayed: far(peer, 41_000),
+      client: Self.client(client, 6000), server: near(client, 3478), channel: peer == .ipv4 ? 0x4001 : 0x7FFE,
+      relayed: far(peer, 41_000),
       peer: Self.peer(peer, 7000))
   }
 

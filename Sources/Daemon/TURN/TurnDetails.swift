@@ -21,6 +21,7 @@ enum TurnDetails {
             + "\(traffic.packetsToClient) with \(traffic.bytesToClient) to clients"
         ))
     }
+    if let forwarder = relay.forwarder { list.append(("in the kernel", forwarder.status)) }
     if counters.bindings > 0 { list.append(("binding requests", "\(counters.bindings)")) }
     let refusals = counters.refusals.sorted { $0.key < $1.key }
     if !refusals.isEmpty {

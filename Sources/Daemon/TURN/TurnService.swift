@@ -13,11 +13,11 @@ import Values
 final class TurnService: RunningService {
   let name: String
   private(set) var summary: String
-  private let log: Log
+  let log: Log
   private let context: ServiceContext
-  private var configuration: ServiceConfiguration
-  private var settings: TurnServerConfiguration
-  private let relay: TurnRelay
+  private(set) var configuration: ServiceConfiguration
+  private(set) var settings: TurnServerConfiguration
+  let relay: TurnRelay
   private var key: String
   private var number: UInt16 = 0
   private var sockets: [UDPSocket] = []
@@ -91,6 +91,7 @@ final class TurnService: RunningService {
     } catch {
       throw StartReason("\(error)")
     }
+    try forwardInKernel(whole)
   }
 
   private func socket(at local: Endpoint) throws(SystemError) -> UDPSocket {
@@ -140,6 +141,8 @@ final class TurnService: RunningService {
       context.turnRelays.rename(key, to: new.handler)
       key = new.handler
       relay.renew(made.settings, users: made.users, policy: made.policy)
+      // What the kernel forwards, it forwards without limits.
+      if settings.userBandwidth != nil || settings.totalBandwidth != nil { relay.forwarder = nil }
     }
   }
 

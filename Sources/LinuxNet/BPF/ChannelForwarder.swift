@@ -34,7 +34,7 @@ public final class ChannelForwarder {
     public let client: Endpoint
     /// Where the client sends to: an address of this host, not a wildcard, and one of the server's ports.
     public let server: Endpoint
-    /// 0x4000 to 0x4FFF.
+    /// 0x4000 to 0x7FFF.
     public let channel: UInt16
     public let relayed: Endpoint
     public let peer: Endpoint
@@ -103,7 +103,7 @@ public final class ChannelForwarder {
   /// Lets a channel's data be forwarded. One that is there is replaced, and its counters begin anew.
   public func add(_ entry: Entry) throws(BPFError) {
     guard entry.client.family == entry.server.family, entry.relayed.family == entry.peer.family,
-      !entry.server.address.isUnspecified, !entry.relayed.address.isUnspecified, entry.channel >> 12 == 4
+      !entry.server.address.isUnspecified, !entry.relayed.address.isUnspecified, entry.channel >> 14 == 1
     else { throw BPFError(attempt: "enter a channel in the kernel's table", code: EINVAL) }
     // The way back first: a peer's answer may come at once.
     try table.set(entry.keyFromPeer, entry.valueToClient)

@@ -298,7 +298,8 @@ struct ChannelProgram {
     code.jump(pass, if: .r0, .greater, .r3)
     code.load(.r0, from: .r5, 8, .half)
     code.store(.r0, to: .r10, Stack.channel, .half)
-    code.apply(.and, .r0, 0x00F0)
+    // 0x4000 to 0x7FFF: RFC 8656 stops at 0x4FFF, but clients of RFC 5766 go on.
+    code.apply(.and, .r0, 0x00C0)
     code.jump(pass, if: .r0, .notEqual, 0x0040)
     code.load(.r0, from: .r5, 10, .half)
     code.swap(.r0, bits: 16)

@@ -33,7 +33,7 @@ public final class TurnRelay: DatagramSocketHandler {
   private var sightings: [AllocationID: Sighting] = [:]
   private var complaints = ComplaintLimiter<String>()
   /// Told when a channel of datagrams begins and ends, so that something else may forward it.
-  public weak var forwarder: (any TurnForwarder)?
+  public var forwarder: (any TurnForwarder)?
   /// Called when the last allocation has ended while the relay is draining.
   public var drained: (() -> Void)?
   private var sequence: UInt64
@@ -143,6 +143,7 @@ public final class TurnRelay: DatagramSocketHandler {
   public func close() {
     timer?.cancel()
     clockTimer?.cancel()
+    forwarder = nil
     for row in relayed { for socket in row { socket?.close() } }
     relayed = []
     peers?.closeAll()
@@ -373,6 +374,7 @@ public final class TurnRelay: DatagramSocketHandler {
     case .began(let id): began(id, receipt)
     case .moved(let id, let old):
       if let receipt = receipt() { sightings[id]?.client = receipt }
+      if let flow = machine.flow(of: id) { forwarder?.moved(id, to: flow) }
       log.info("an allocation moved", ["from": old.remote, "to": machine.flow(of: id)?.remote.description ?? "?"])
     case .channelBound(let id, let index, let number, let peer, _):
       guard let forwarder, let flow = machine.flow(of: id), flow.transport == .udp, let socket = socket(id, index),
@@ -450,8 +452,19 @@ public final class TurnRelay: DatagramSocketHandler {
 
   func flushOutbox() { outbox.flush() }
 
+  func count(_ traffic: TurnTraffic, of id: AllocationID, _ translation: TurnTranslation) {
+    machine.count(traffic, of: id, translation)
+  }
+
+  /// Of an allocation that lives.
   func count(_ traffic: TurnTraffic, of id: AllocationID, peer family: AddressFamily) {
-    machine.count(traffic, of: id, peer: family)
+    guard let flow = machine.flow(of: id) else { return }
+    count(traffic, of: id, TurnTranslation(client: flow.remote.address.canonical.family, peer: family))
+  }
+
+  /// Whether a channel's peer may send, and the channel lives.
+  func mayReceive(_ id: AllocationID, channel number: UInt16) -> Bool {
+    machine.mayReceive(id, channel: number, at: loop.now)
   }
 
   // MARK: Paths
@@ -524,7 +537,12 @@ public final class TurnRelay: DatagramSocketHandler {
 
 /// Something that forwards channels in our place.
 public protocol TurnForwarder: AnyObject {
+  /// How, where and how many, in a few words.
+  var status: String { get }
+  /// A channel is bound, or bound again.
   func begin(_ channel: ForwardedChannel)
+  /// An allocation's client is elsewhere; its channels are as they were.
+  func moved(_ id: AllocationID, to flow: TurnFlow)
   func end(_ id: AllocationID, number: UInt16, peer: Endpoint)
 }
 

@@ -48,6 +48,11 @@ public struct TurnTranslation: Hashable, Sendable, Codable, CustomStringConverti
   public let client: AddressFamily
   public let peer: AddressFamily
 
+  public init(client: AddressFamily, peer: AddressFamily) {
+    self.client = client
+    self.peer = peer
+  }
+
   public var description: String { "\(client.rawValue)-\(peer.rawValue)" }
 }
 

@@ -282,11 +282,14 @@ public struct TurnServer {
     return true
   }
 
-  /// Data that something else forwarded in our name, to be counted here too.
-  public mutating func count(_ traffic: TurnTraffic, of id: AllocationID, peer family: AddressFamily) {
-    guard let allocation = self[id] else { return }
-    allocations[Int(id.slot)]?.traffic = allocation.traffic + traffic
-    let translation = TurnTranslation(client: allocation.flow.remote.address.canonical.family, peer: family)
+  /// Whether a channel's peer may send, and the channel lives.
+  public func mayReceive(_ id: AllocationID, channel number: UInt16, at now: Instant) -> Bool {
+    self[id]?.channels.contains { $0.number == number && $0.expiry > now && $0.permittedUntil > now } ?? false
+  }
+
+  /// Data that something else forwarded in our name, to be counted here too; the allocation may have ended since.
+  public mutating func count(_ traffic: TurnTraffic, of id: AllocationID, _ translation: TurnTranslation) {
+    if let allocation = self[id] { allocations[Int(id.slot)]?.traffic = allocation.traffic + traffic }
     counters.translations[translation] = (counters.translations[translation] ?? TurnTraffic()) + traffic
   }
 
@@ -303,15 +306,15 @@ public struct TurnServer {
   public var usedPorts: Int { pools.values.reduce(0) { $0 + $1.used } }
 
   public var statuses: [AllocationStatus] {
-    allocations.compactMap { allocation in
-      allocation.map { one in
-        AllocationStatus(
-          id: one.id, flow: one.flow, username: one.username,
-          relays: one.relays.map { ($0.local, $0.external) }, permitted: one.permissions.map(\.address),
-          peers: one.channels.map { .init(endpoint: $0.peer, channel: $0.number, relay: Int($0.relay)) },
-          traffic: one.traffic, begin: one.begin, expiry: one.relays.map(\.expiry).max() ?? one.begin, isTCP: one.isTCP)
-      }
-    }
+    allocations.compactMap { $0.map(Self.status) }
+  }
+
+  private static func status(of one: Allocation) -> AllocationStatus {
+    AllocationStatus(
+      id: one.id, flow: one.flow, username: one.username,
+      relays: one.relays.map { ($0.local, $0.external) }, permitted: one.permissions.map(\.address),
+      peers: one.channels.map { .init(endpoint: $0.peer, channel: $0.number, relay: Int($0.relay)) },
+      traffic: one.traffic, begin: one.begin, expiry: one.relays.map(\.expiry).max() ?? one.begin, isTCP: one.isTCP)
   }
 
   /// Where an allocation's client is.
@@ -320,7 +323,7 @@ public struct TurnServer {
   /// Something that was no message and no channel data.
   public mutating func countMalformed() { drop(.malformed) }
 
-  public func status(of id: AllocationID) -> AllocationStatus? { statuses.first { $0.id == id } }
+  public func status(of id: AllocationID) -> AllocationStatus? { self[id].map(Self.status) }
 
   subscript(id: AllocationID) -> Allocation? {
     guard Int(id.slot) < allocations.count, let allocation = allocations[Int(id.slot)], allocation.id == id else {
