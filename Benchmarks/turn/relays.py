@@ -23,7 +23,7 @@ services:
       password: {password}
     metadata:
       realm: {realm}
-      allow: ["10.0.0.0/8", "fd00::/8"]{more}
+      egress.allow: ["10.0.0.0/8", "fd00::/8"]{more}
   listener:
     type: udp
 log:
