@@ -225,6 +225,57 @@ extension Tunnels {
       }
     }
 
+    @Test("Our own relay tells NATs by its second address, in both families, and how long they remember")
+    func ownRelay() throws {
+      let expected = [
+        ("masquerade", "endpoint-independent", "address-and-port-dependent"),
+        ("random", "address-and-port-dependent", "address-and-port-dependent"),
+        ("cone", "endpoint-independent", "endpoint-independent"),
+      ]
+      let routers = try Routers(expected.map(\.0))
+      let net = routers.net
+      defer { net.close() }
+      try routers.rules("masquerade", [("post", "oifname eth0 masquerade")])
+      try routers.net.set("r-masquerade", "sysctl -qw net.netfilter.nf_conntrack_udp_timeout=2")
+      try routers.rules("random", [("post", "oifname eth0 masquerade random")])
+      try routers.rules(
+        "cone",
+        [
+          ("post", "oifname eth0 masquerade"),
+          ("pre", "iifname eth0 ip daddr 10.99.0.0/24 meta l4proto udp dnat ip to 192.168.77.2"),
+        ])
+      let services = [
+        ("tcp", "10.99.0.1", "10.99.0.201"), ("udp", "10.99.0.1", "10.99.0.201"),
+        ("udp", "[fd00:1::1]", "[fd00:1::c9]"),
+      ].enumerated().map { place, service in
+        Write.service(
+          "turn-\(place)", "\(service.1):3478",
+          "{type: turn, auth: {username: ann, password: secret}, metadata: {realm: example.org, "
+            + "alternate: [\"\(service.2):3479\"]}}", on: service.0)
+      }
+      try net.culvert("server", Write.file(services))
+      let checks = try expected.map { kind, _, _ in
+        let lifetime = kind == "masquerade" ? "--lifetime 4" : ""
+        return try routers.netcheck(
+          kind, "turn:10.99.0.1 turn:[fd00:1::1]?transport=udp --user ann --password secret --json \(lifetime)")
+      }
+      for (program, (kind, mapping, filtering)) in zip(checks, expected) {
+        let json = try routers.end(program)
+        #expect(value("mapping", json) == mapping, "\(kind): \(json)")
+        #expect(value("filtering", json) == filtering, "\(kind): \(json)")
+        #expect(json.contains("\"secondAddress\":\"10.99.0.201:3479\""), "\(kind): \(json)")
+        #expect(json.contains("\"secondAddress\":\"[fd00:1::c9]:3479\""), "\(kind): \(json)")
+        // The rules translate IPv6 as well.
+      #expect(
+        json.contains("\"mapping\":\"\(mapping)\",\"mappingBy\":[\"[fd00:1::1]:3478\"]"), "\(kind): \(json)")
+        #expect(json.ranges(of: "\"pathMTU\":{\"state\":\"whole\",\"bytes\":1500").count == 2, "\(kind): \(json)")
+        #expect(json.ranges(of: "{\"family\":\"ipv4\",\"state\":\"granted\"").count == 3, "\(kind): \(json)")
+        if kind == "masquerade" {
+          #expect(json.contains(/"lifetime":\{"atLeastSeconds":[12],"lessThanSeconds":[235]\}/), "\(json)")
+        }
+      }
+    }
+
     @Test("A binding's lifetime is measured where the user asks for it")
     func lifetime() throws {
       let routers = try Routers(["short"])

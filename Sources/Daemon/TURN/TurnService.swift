@@ -20,6 +20,7 @@ final class TurnService: RunningService {
   let relay: TurnRelay
   private var key: String
   private var number: UInt16 = 0
+  private let alternates: [TurnAlternates]
   private var sockets: [UDPSocket] = []
   private var listener: (any StreamListener)?
   private var isStopped = false
@@ -40,9 +41,14 @@ final class TurnService: RunningService {
     do throws(StartReason) {
       let building = TurnBuilding(settings, service, of: snapshot.whole)
       let made = try building.make(log: log)
+      // A relay that several services share was made by the first of them; each adds its own places.
+      alternates = made.settings.alternates
+      var own = made.settings
+      own.alternates = []
+      let settings = own
       relay = context.turnRelays.relay(key) { [log] in
         TurnRelay(
-          loop: context.loop, arena: context.arena, joints: context.joints, log: log, settings: made.settings,
+          loop: context.loop, arena: context.arena, joints: context.joints, log: log, settings: settings,
           users: made.users, policy: made.policy)
       }
     } catch {
@@ -81,8 +87,8 @@ final class TurnService: RunningService {
       let main = try socket(at: try listenEndpoint(configuration, family: nil))
       relay.serve(main, as: number)
       // The other places of behaviour discovery: those that the main socket does not have.
-      for alternates in relay.settings.alternates {
-        for corner in alternates.corners.joined() where corner.listener != 0 {
+      for alternates in alternates {
+        for corner in relay.serve(alternates, main: number).corners.joined() where corner.listener != number {
           relay.serve(try socket(at: corner.endpoint), as: corner.listener)
         }
       }

@@ -91,6 +91,14 @@ public final class TurnRelay: DatagramSocketHandler {
     return nextListener
   }
 
+  /// Tells NATs by these places (RFC 5780): the listener 0 is the one of that number, the others get numbers of their
+  /// own.
+  public func serve(_ alternates: TurnAlternates, main: UInt16) -> TurnAlternates {
+    let numbered = alternates.numbered { $0 == 0 ? main : reserveListener() }
+    machine.addAlternates(numbered)
+    return numbered
+  }
+
   /// A client's stream, of TCP or TLS.
   public func serve(_ stream: any ByteStream, listener: UInt16) {
     guard let remote = stream.receipt.remote, let local = stream.receipt.local else { return stream.close() }
@@ -106,6 +114,7 @@ public final class TurnRelay: DatagramSocketHandler {
   /// Stops listening. Allocations that came this way have nobody to answer any more, and end in time.
   public func endListener(_ number: UInt16) {
     if let socket = listeners.removeValue(forKey: number) { numbers[ObjectIdentifier(socket)] = nil }
+    machine.removeAlternates(with: number)
     for (flow, stream) in streams where flow.listener == number { stream.close() }
     streams = streams.filter { $0.key.listener != number }
   }

@@ -133,6 +133,14 @@ public struct TurnServer {
     userStates.setRate(settings.userBandwidth, at: now)
   }
 
+  /// Four more places at which NATs can be told (RFC 5780), by their listeners' numbers.
+  public mutating func addAlternates(_ alternates: TurnAlternates) { settings.alternates.append(alternates) }
+
+  /// A listener is gone, and with it what answers from its place.
+  public mutating func removeAlternates(with listener: UInt16) {
+    settings.alternates.removeAll { $0.corners.joined().contains { $0.listener == listener } }
+  }
+
   /// What a Send indication asks for: the caller sends the data.
   public struct SendRequest {
     public let forward: Forward

@@ -87,6 +87,13 @@ public struct TurnAlternates: Sendable, Hashable {
     self.corners = corners
   }
 
+  /// The same places with other listeners.
+  public func numbered(_ number: (UInt16) -> UInt16) -> TurnAlternates {
+    TurnAlternates(numbered: corners.map { row in row.map { (number($0.listener), $0.endpoint) } })
+  }
+
+  private init(numbered corners: [[(listener: UInt16, endpoint: Endpoint)]]) { self.corners = corners }
+
   /// Where the answer leaves, and the address of OTHER-ADDRESS; `nil` when the request came to none of the four.
   func answer(
     at local: Endpoint, changesAddress: Bool, changesPort: Bool
