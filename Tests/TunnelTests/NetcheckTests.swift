@@ -266,8 +266,8 @@ extension Tunnels {
         #expect(json.contains("\"secondAddress\":\"10.99.0.201:3479\""), "\(kind): \(json)")
         #expect(json.contains("\"secondAddress\":\"[fd00:1::c9]:3479\""), "\(kind): \(json)")
         // The rules translate IPv6 as well.
-      #expect(
-        json.contains("\"mapping\":\"\(mapping)\",\"mappingBy\":[\"[fd00:1::1]:3478\"]"), "\(kind): \(json)")
+        #expect(
+          json.contains("\"mapping\":\"\(mapping)\",\"mappingBy\":[\"[fd00:1::1]:3478\"]"), "\(kind): \(json)")
         #expect(json.ranges(of: "\"pathMTU\":{\"state\":\"whole\",\"bytes\":1500").count == 2, "\(kind): \(json)")
         #expect(json.ranges(of: "{\"family\":\"ipv4\",\"state\":\"granted\"").count == 3, "\(kind): \(json)")
         if kind == "masquerade" {
