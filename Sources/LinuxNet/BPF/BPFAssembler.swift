@@ -7,8 +7,8 @@
 /// An instruction is eight bytes: the operation, the two registers (destination in the lower half), a signed offset of
 /// 16 bits, a signed number of 32. One that loads a 64-bit number takes two.
 struct BPFAssembler {
-  /// r0 holds what a call or the program returns, r1 to r5 are the arguments of calls and lost in them, r6 to r9 outlive
-  /// calls, r10 is the end of the stack of 512 bytes and only read.
+  /// r0 holds what a call or the program returns, r1 to r5 are the arguments of calls and lost in them, r6 to r9
+  /// outlive calls, r10 is the end of the stack of 512 bytes and only read.
   enum Register: UInt8 {
     case r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10
   }

@@ -6,24 +6,25 @@ import Values
 /// The relay enters each channel that it has bound, and takes it out again when the channel, its permission or its
 /// allocation ends: what may be forwarded is the relay's to say, at any time, and nothing here outlives it. Everything
 /// that is not entered reaches the relay's sockets as ever; the relay works the same without us, and only slower.
-/// `ChannelProgram` is what runs in the kernel, and says which packets of an entered channel go to the relay all the same.
+/// `ChannelProgram` is what runs in the kernel, and says which packets of an entered channel go to the relay all the
+/// same.
 ///
 /// The program is attached to the interfaces by links that belong to this process: the kernel detaches it when they
-/// close, however the process ends. The interfaces must be Ethernet's, in the calling thread's network namespace; packets
-/// leave only through these.
+/// close, however the process ends. The interfaces must be Ethernet's, in the calling thread's network namespace;
+/// packets leave only through these.
 ///
-/// **Firewalls.** What is forwarded here meets neither nftables nor the sockets' own limits, in either direction, but for
-/// the first packet of a channel and one every ten seconds.
+/// **Firewalls.** What is forwarded here meets neither nftables nor the sockets' own limits, in either direction, but
+/// for the first packet of a channel and one every ten seconds.
 ///
-/// **Routes** are looked up as for packets that this host sends. The kernel does that for a program only on an interface
-/// that forwards; so forwarding is switched on for the loopback interface, on which nothing ever comes in that could be
-/// forwarded, and off again at the end. Forwarding for other interfaces stays as it is.
+/// **Routes** are looked up as for packets that this host sends. The kernel does that for a program only on an
+/// interface that forwards; so forwarding is switched on for the loopback interface, on which nothing ever comes in
+/// that could be forwarded, and off again at the end. Forwarding for other interfaces stays as it is.
 ///
-/// **Modes.** In driver mode each interface's driver must be able to run a program, and to send what comes in at another;
-/// a virtual pair (veth) can do so when its other end has GRO on or a program too. What cannot be sent is lost without a
-/// word, so driver mode is refused where the kernel says that an interface cannot. `automatic` is driver mode where all
-/// interfaces can, and generic mode otherwise, which works everywhere and saves less. Sockets of relayed addresses may
-/// have UDP_GRO in either mode: packets that were joined are not forwarded.
+/// **Modes.** In driver mode each interface's driver must be able to run a program, and to send what comes in at
+/// another; a virtual pair (veth) can do so when its other end has GRO on or a program too. What cannot be sent is lost
+/// without a word, so driver mode is refused where the kernel says that an interface cannot. `automatic` is driver mode
+/// where all interfaces can, and generic mode otherwise, which works everywhere and saves less. Sockets of relayed
+/// addresses may have UDP_GRO in either mode: packets that were joined are not forwarded.
 public final class ChannelForwarder {
   public enum Mode: Sendable {
     case automatic, driver, generic

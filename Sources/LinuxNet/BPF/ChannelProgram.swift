@@ -1,13 +1,13 @@
 /// The program that forwards ChannelData inside the kernel (RFC 8656, sections 12.4 to 12.6), composed for one relay.
 ///
-/// The way of a packet. It is UDP, whole, and without options; its lengths agree, and it has hops left. To a port of the
-/// server its payload must begin with a channel's number and a length that fits; to a relayed port it is from a peer. Its
-/// addresses, its ports and the channel are looked up in the table, which names the new ones. The kernel's own route
-/// lookup says through which interface and to which link address it goes on. Then its headers are written anew, for
-/// either family, and it leaves. Until the headers are written nothing of it has changed, and at every "no" on the way
-/// the packet goes on to the relay's sockets as if we were not there: whoever is not in the table, STUN, fragments,
-/// packets with IPv4 options, without a checksum, at their last hop, or larger than the way on takes; next hops of which
-/// the kernel knows no address, which it thereby comes to ask for.
+/// The way of a packet. It is UDP, whole, and without options; its lengths agree, and it has hops left. To a port of
+/// the server its payload must begin with a channel's number and a length that fits; to a relayed port it is from a
+/// peer. Its addresses, its ports and the channel are looked up in the table, which names the new ones. The kernel's
+/// own route lookup says through which interface and to which link address it goes on. Then its headers are written
+/// anew, for either family, and it leaves. Until the headers are written nothing of it has changed, and at every "no"
+/// on the way the packet goes on to the relay's sockets as if we were not there: whoever is not in the table, STUN,
+/// fragments, packets with IPv4 options, without a checksum, at their last hop, or larger than the way on takes; next
+/// hops of which the kernel knows no address, which it thereby comes to ask for.
 ///
 /// **Checksums.** The UDP checksum is mended, not computed: of the payload nothing changes, so neither does its share,
 /// and what addresses, ports and the channel's number change is the same for all packets of an entry and is kept in it.

@@ -5,9 +5,9 @@ import Values
 
 /// Hands a relay's channels to the kernel (`ChannelForwarder`), and keeps what it does with them true.
 ///
-/// A channel is entered when it is bound, or when its peer may send again; it is taken out when it ends, when the peer's
-/// permission does, and when the client's address changes. Whether a peer may still send is looked at every second. What
-/// the kernel has counted is fetched now and then and counted as ours.
+/// A channel is entered when it is bound, or when its peer may send again; it is taken out when it ends, when the
+/// peer's permission does, and when the client's address changes. Whether a peer may still send is looked at every
+/// second. What the kernel has counted is fetched now and then and counted as ours.
 ///
 /// Bandwidth limits are the machine's, packet by packet: a relay that has any keeps its channels to itself.
 public final class TurnKernel: TurnForwarder {
