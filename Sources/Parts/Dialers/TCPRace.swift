@@ -34,15 +34,7 @@ public final class TCPRace {
 
   /// The resolver's order, with the families taking turns (RFC 8305, section 4).
   static func interleaved(_ endpoints: [Endpoint]) -> [Endpoint] {
-    guard let first = endpoints.first?.address.canonical.family else { return [] }
-    var own = endpoints.filter { $0.address.canonical.family == first }[...]
-    var other = endpoints.filter { $0.address.canonical.family != first }[...]
-    var result: [Endpoint] = []
-    while !own.isEmpty || !other.isEmpty {
-      if let next = own.popFirst() { result.append(next) }
-      if let next = other.popFirst() { result.append(next) }
-    }
-    return result
+    endpoints.familiesTakingTurns(\.address.canonical.family)
   }
 
   private func startNext() {

@@ -33,16 +33,8 @@ public struct ServerRace: Sendable {
   /// Families take turns, beginning with the preferred one or, without a preference, with the resolver's first.
   static func order(_ addresses: [IPAddress], _ policy: FamilyPolicy) -> [IPAddress] {
     var seen: Set<IPAddress> = []
-    let allowed = policy.ordered(addresses.map(\.canonical)).filter { seen.insert($0).inserted }
-    guard let first = allowed.first?.family else { return [] }
-    var own = allowed.filter { $0.family == first }[...]
-    var other = allowed.filter { $0.family != first }[...]
-    var result: [IPAddress] = []
-    while !own.isEmpty || !other.isEmpty {
-      if let next = own.popFirst() { result.append(next) }
-      if let next = other.popFirst() { result.append(next) }
-    }
-    return result
+    return policy.ordered(addresses.map(\.canonical)).filter { seen.insert($0).inserted }
+      .familiesTakingTurns(\.family)
   }
 
   public mutating func handleTimeout(at now: Instant) {

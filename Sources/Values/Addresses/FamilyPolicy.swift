@@ -41,6 +41,22 @@ public enum FamilyPolicy: String, CaseIterable, Sendable, Hashable, Codable {
   }
 }
 
+extension Sequence {
+  /// The same elements with the families taking turns, beginning with the first one's (RFC 8305, section 4).
+  public func familiesTakingTurns(_ family: (Element) -> AddressFamily) -> [Element] {
+    let all = Array(self)
+    guard let first = all.first.map(family) else { return [] }
+    var own = all.filter { family($0) == first }[...]
+    var other = all.filter { family($0) != first }[...]
+    var result: [Element] = []
+    while !own.isEmpty || !other.isEmpty {
+      if let next = own.popFirst() { result.append(next) }
+      if let next = other.popFirst() { result.append(next) }
+    }
+    return result
+  }
+}
+
 /// Which families an allocation at a relay has, as the file has it under `allocation`.
 public enum AllocationFamilies: String, CaseIterable, Sendable, Hashable, Codable {
   /// Each target is reached from an allocation of its own family.
