@@ -336,9 +336,9 @@ struct TurnRules {
     else { return }
     report.add(
       Diagnostic(
-        .egressOpen, "the clients of \(service.title) may reach everything, this host and its networks too", .warning,
+        .egressOpen, "the clients of \(service.title) may reach everything that this host reaches", .warning,
         at: .init(entry.itemSpan(index), "every peer"),
-        notes: ["without it private, local and metadata addresses are refused, and this host's own listeners"],
+        notes: ["without it private, local and metadata addresses are refused"],
         help: ["allow the networks that are meant, such as `10.1.0.0/16`"]))
   }
 

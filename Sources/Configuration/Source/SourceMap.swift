@@ -192,6 +192,17 @@ public struct SourceFile: Sendable {
     return start..<end
   }
 
+  /// A range without blanks at both ends, nor the mark that a file may begin with: of the forms that have lines.
+  func trimmed(_ range: Range<Int>) -> Range<Int> {
+    let isBlank: (UInt8) -> Bool = { $0 == 0x20 || (0x09...0x0D).contains($0) }
+    var start = range.lowerBound
+    var end = range.upperBound
+    if start == 0, bytes.starts(with: [0xEF, 0xBB, 0xBF]) { start = min(3, end) }
+    while start < end, isBlank(bytes[start]) { start += 1 }
+    while end > start, isBlank(bytes[end - 1]) { end -= 1 }
+    return start..<end
+  }
+
   func slice(_ range: Range<Int>) -> ArraySlice<UInt8> {
     bytes[range.clamped(to: 0..<bytes.count)]
   }

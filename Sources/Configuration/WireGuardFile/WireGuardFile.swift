@@ -368,15 +368,7 @@ struct WireGuardFile {
 
   // MARK: Bytes
 
-  private func trimmed(_ range: Range<Int>) -> Range<Int> {
-    let isBlank: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 || $0 == 0x0D || $0 == 0x0C || $0 == 0x0B }
-    var start = range.lowerBound
-    var end = range.upperBound
-    if start == 0, file.bytes.starts(with: [0xEF, 0xBB, 0xBF]) { start = min(3, end) }
-    while start < end, isBlank(file.bytes[start]) { start += 1 }
-    while end > start, isBlank(file.bytes[end - 1]) { end -= 1 }
-    return start..<end
-  }
+  private func trimmed(_ range: Range<Int>) -> Range<Int> { file.trimmed(range) }
 
   private func span(_ range: Range<Int>) -> SourceSpan {
     SourceSpan(file: file.id, start: range.lowerBound, end: range.upperBound)
