@@ -17,7 +17,7 @@ public enum NormalForm {
 
   private static func write(_ value: Any, to text: inout String, depth: Int) {
     switch value {
-    case is SourceSpan: return
+    case is SourceSpan, is SourceMap: return
     case let metadata as Metadata:
       // `interface` and the mark stand in fields of their own, wherever they were written.
       let entries = metadata.entries.filter { !["interface", "so_mark"].contains($0.descriptor.name) }
