@@ -21,7 +21,8 @@ import Testing
   @Test("Inputs that are cut off or have a byte changed are judged as well", arguments: FuzzTarget.allCases)
   func mutilated(_ target: FuzzTarget) {
     // Configurations are long and slow to judge; `ConfigurationTests` mutilates them byte by byte.
-    let share = target == .yaml ? 100 : target == .offload || target == .recording ? 10 : 1
+    let share =
+      target == .yaml ? 100 : target == .discovery ? 20 : target == .offload || target == .recording ? 10 : 1
     var number = 0
     for (name, bytes) in Corpus.inputs(of: target) where bytes.count < 2_000 {
       for place in bytes.indices {
