@@ -198,6 +198,7 @@ struct RelayCommand: ParsableCommand {
       input.files, arguments: input.arguments, options: SourceFiles.Options(strict: strict))
     SourceFiles.printDiagnostics(report, format: .text, to: prints ? .standardError : .standardOutput)
     if report.exitCode != 0 { throw ExitCode(report.exitCode) }
+    if checks, report.diagnostics.isEmpty, report.accepted.isEmpty { print("no problems found") }
     guard prints, let text = SourceFiles.text(input, as: .yaml).text else { return }
     SourceFiles.write(text, to: 1)
   }
