@@ -60,8 +60,7 @@ public struct RelayDialogue: Sendable {
 
   private let question: Question
   private var transactions: TransactionSource
-  private var open:
-    (transaction: TransactionID, step: Step, bytes: [UInt8], sends: Int, sentAt: Instant?, due: Instant)?
+  private var open: Open?
   private var isFinished = false
   private var realm: [UInt8] = []
   private var nonce: [UInt8] = []
@@ -75,6 +74,16 @@ public struct RelayDialogue: Sendable {
   /// The server's answer to Binding was a failure.
   public private(set) var failure: String?
   public private(set) var allocation = Allocation.notAsked
+
+  /// A request that waits for its answer.
+  private struct Open: Sendable {
+    let transaction: TransactionID
+    let step: Step
+    let bytes: [UInt8]
+    var sends = 0
+    var sentAt: Instant?
+    var due: Instant
+  }
 
   private enum Step: Sendable, Equatable {
     case binding(Int), allocate, release
@@ -94,6 +103,8 @@ public struct RelayDialogue: Sendable {
   // MARK: Input
 
   /// A datagram, or a message of a stream. False when it is no answer to what was asked.
+  // Swift 6.3.1 breaks off where it makes one function of these and their callers in other modules.
+  @inline(never)
   public mutating func handle(_ bytes: UnsafeRawBufferPointer, at now: Instant) -> Bool {
     guard let message = STUNMessage(bytes), let open, message.transaction == open.transaction,
       message.kind == .success || message.kind == .failure, message.isFingerprintRight != false
@@ -113,6 +124,7 @@ public struct RelayDialogue: Sendable {
     return true
   }
 
+  @inline(never)
   public mutating func handleTimeout(at now: Instant) {
     guard let open, open.due <= now, open.sends >= pace(open.step).sends else { return }
     self.open = nil
@@ -140,6 +152,7 @@ public struct RelayDialogue: Sendable {
   public var nextDeadline: Instant? { open?.due }
 
   /// Bytes for one datagram, or the next of a stream.
+  @inline(never)
   public mutating func pollTransmit(at now: Instant) -> [UInt8]? {
     guard var open, open.due <= now, open.sends < pace(open.step).sends else { return nil }
     open.sends += 1
@@ -181,7 +194,7 @@ public struct RelayDialogue: Sendable {
       writer.add(.lifetime, UInt32(0))
       bytes = signed(writer)
     }
-    open = (transaction, step, bytes, 0, nil, now)
+    open = Open(transaction: transaction, step: step, bytes: bytes, due: now)
   }
 
   private func signed(_ writer: STUNWriter) -> [UInt8] {

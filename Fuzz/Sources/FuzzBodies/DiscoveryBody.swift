@@ -195,6 +195,8 @@ private func judge(_ result: DiscoveryResult, _ marks: inout Marks) throws(Breac
 
 // MARK: Dialogues
 
+// Swift 6.3.1 breaks off where it optimises this function together with the machine's.
+@_optimize(none)
 private func checkDialogue(_ feed: inout Feed, _ marks: inout Marks) throws(Breach) {
   let choice = feed.byte()
   let question = RelayDialogue.Question(
