@@ -18,7 +18,7 @@ extension Explanations {
     Explanation(
       .turnRealm, "a realm that cannot be sent",
       [
-        "The realm is told to every client, which mixes it into its key. It has up to 127 characters, and no quotes, backslashes or control characters among them."
+        "The realm is told to every client, which mixes it into its key. It has up to 32 bytes, since it stands in the answer to strangers, which is to stay small; and no quotes, backslashes or control characters among them."
       ],
       wrong: .init(ExampleFile.turn(metadata: ["realm: 'my \"realm\"'"])),
       right: .init(ExampleFile.turn(metadata: ["realm: example.org"]))),

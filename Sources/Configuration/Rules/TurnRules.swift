@@ -66,8 +66,9 @@ struct TurnRules {
       label = "no quotes and no backslashes"
     } else if realm.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) {
       label = "no control characters"
-    } else if realm.unicodeScalars.count > 127 {
-      label = "\(realm.unicodeScalars.count) characters, at most 127"
+    } else if realm.utf8.count > 32 {
+      // 127 characters are allowed (RFC 8489, section 14.9), but the answer to strangers, which has it, is to stay small.
+      label = "\(realm.utf8.count) bytes, at most 32"
     } else {
       return
     }
