@@ -38,6 +38,7 @@ let package = Package(
     module("SOCKS", ["Values"]),
     module("HTTPProxy", ["Values"]),
     module("FairQueue", ["Values"]),
+    module("TURN", ["Values", "CryptoPrimitives", "STUN"]),
     module("NodeSelection", ["Values"]),
     module("Recording", ["Values"]),
     module(
@@ -54,7 +55,7 @@ let package = Package(
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
         "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy", "CryptoPrimitives", "WireGuard",
-        "Recording", "RecordedMachines", "STUN", "NATDiscovery",
+        "Recording", "RecordedMachines", "STUN", "TURN", "NATDiscovery",
       ], swiftSettings: sanitized),
     .systemLibrary(name: "CFuzzer", path: "Sources/CFuzzer"),
     .executableTarget(

@@ -35,6 +35,10 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case wireguard
   /// What two Culverts say inside of WireGuard: the messages, and the search for the path's MTU.
   case talk
+  /// STUN messages, channel data and streams of both.
+  case stun
+  /// The relay's machine: clients, peers and time, chosen by the bytes.
+  case turn
   /// Recordings of machines, which strangers send: the reader, the replay and the timeline.
   case recording
   /// The check of a network: NATs, lifetimes, relays, and servers' names.
@@ -59,6 +63,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .http: try fuzzHTTP(bytes, &marks)
     case .wireguard: try fuzzWireGuard(bytes, &marks)
     case .talk: try fuzzTalk(bytes, &marks)
+    case .stun: try fuzzSTUN(bytes, &marks)
+    case .turn: try fuzzTURN(bytes, &marks)
     case .recording: try fuzzRecording(bytes, &marks)
     case .discovery: try fuzzDiscovery(bytes, &marks)
     }
@@ -88,6 +94,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .http: HTTPPlace.allCases.map { "\($0)" }
     case .wireguard: WireGuardPlace.allCases.map { "\($0)" }
     case .talk: TalkPlace.allCases.map { "\($0)" }
+    case .stun: STUNPlace.allCases.map { "\($0)" }
+    case .turn: TURNPlace.allCases.map { "\($0)" }
     case .recording: RecordingPlace.allCases.map { "\($0)" }
     case .discovery: DiscoveryPlace.allCases.map { "\($0)" }
     }
