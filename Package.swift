@@ -110,7 +110,7 @@ let package = Package(
       dependencies: [
         "Values", "RelayProtocol", "TunProtocol", "ICMPEnvelope", "PacketOffload", "CulvertLink", "Smux",
         "Configuration", "WebSocket", "ProxyProtocol", "SOCKS", "HTTPProxy", "CryptoPrimitives", "WireGuard",
-        "Recording", "RecordedMachines", "STUN", "NATDiscovery",
+        "Recording", "RecordedMachines", "STUN", "TURN", "NATDiscovery",
       ],
       path: "Fuzz/Sources/FuzzBodies", swiftSettings: strict),
 

@@ -54,6 +54,38 @@ struct EgressPolicyTests {
     #expect(EgressPolicy.open().judge(try #require(IPAddress(text)), port: 443) == nil)
   }
 
+  @Test(
+    "A TURN relay leads to no private network either, and to nothing else of its own host, unless that is allowed",
+    arguments: [
+      "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "100.127.255.254", "192.0.0.8",
+      "198.18.0.1", "240.0.0.1", "fc00::1", "fdff::1", "fec0::1", "::ffff:10.0.0.1", "::10.0.0.1", "64:ff9b::a00:1",
+      "2002:a00:1::", "2002:c0a8:101::1", "127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "224.0.0.1",
+    ])
+  func relaying(text: String) throws {
+    let address = try #require(IPAddress(text))
+    #expect(EgressPolicy.relaying().judge(address, port: 443) != nil)
+    let all = EgressPolicy.relaying(exceptions: [try Self.rule("all")])
+    #expect(all.judge(address, port: 443) == nil)
+  }
+
+  @Test("A TURN relay leads to public addresses, and to its own host only where that address alone is allowed")
+  func relayingOwn() throws {
+    let own = try #require(IPAddress("203.0.113.7"))
+    for text in [
+      "1.1.1.1", "172.15.255.255", "172.32.0.0", "100.63.255.255", "100.128.0.0", "2606:4700::1", "203.0.113.8",
+    ] {
+      #expect(EgressPolicy.relaying(own: [own]).judge(try #require(IPAddress(text)), port: 1) == nil, "\(text)")
+    }
+    let mapped = try #require(IPAddress("::ffff:203.0.113.7"))
+    for address in [own, mapped] {
+      #expect(EgressPolicy.relaying(own: [own]).judge(address, port: 22) != nil)
+      let around = EgressPolicy.relaying(exceptions: [try Self.rule("203.0.113.0/24")], own: [own])
+      #expect(around.judge(address, port: 22) != nil)
+      let exactly = EgressPolicy.relaying(exceptions: [try Self.rule("203.0.113.7:80")], own: [own])
+      #expect(exactly.judge(address, port: 80) == nil && exactly.judge(address, port: 22) != nil)
+    }
+  }
+
   @Test("The refusal names the target as it was asked for and what it means")
   func words() throws {
     let policy = EgressPolicy.open()

@@ -267,7 +267,7 @@ struct TurnServerTests {
     #expect(kit.forward(0x4005) == nil && kit.server.counters.drops[.noChannel] == 1)
   }
 
-  @Test("Bandwidth of a user is a limit for both directions, and is there again a second later")
+  @Test("Bandwidth of a user is a limit for each direction, and is there again a second later")
   func bandwidth() throws {
     var kit = ServerKit(ServerKit.settings { $0.userBandwidth = 10_000 })
     kit.allocate()
@@ -275,11 +275,14 @@ struct TurnServerTests {
     _ = kit.bind(0x4000, ServerKit.peer())
     var passed = 0
     for _ in 0..<20 where kit.forward(0x4000, bytes: 1_000) != nil { passed += 1 }
-    #expect(passed == 10 && kit.arrival(id, ServerKit.peer()) == nil)
+    #expect(passed == 10)
+    passed = 0
+    for _ in 0..<200 where kit.arrival(id, ServerKit.peer()) != nil { passed += 1 }
+    #expect(passed == 100)
     kit.now = kit.now + .milliseconds(500)
     passed = 0
     for _ in 0..<20 where kit.forward(0x4000, bytes: 1_000) != nil { passed += 1 }
-    #expect(passed == 5 && kit.server.counters.drops[.overBandwidth] == 26)
+    #expect(passed == 5 && kit.server.counters.drops[.overBandwidth] == 125)
   }
 
   @Test("What is counted is data, by the families of both legs")
@@ -294,6 +297,35 @@ struct TurnServerTests {
     let traffic = try #require(kit.server.counters.translations.first)
     #expect(traffic.key.description == "4-6" && traffic.value.bytesToPeers == 700 && traffic.value.bytesToClient == 100)
     #expect(kit.server.status(of: id)?.traffic == traffic.value)
+  }
+
+  @Test(
+    "Behaviour discovery is answered from the address and port that were asked for, and refused without a second one")
+  func discovery() throws {
+    let (a1, a2) = (ServerKit.v4, IPAddress.v4(0xC633_6402))
+    let corners = [a1, a2].enumerated().map { row, address in
+      [3_478, 3_479].enumerated().map { column, port in
+        (listener: UInt16(1 + row * 2 + column), endpoint: Endpoint(address, port: UInt16(port)))
+      }
+    }
+    var kit = ServerKit()
+    func ask(_ change: UInt32, _ kit: inout ServerKit) -> TurnServer.Transmit? {
+      var writer = STUNWriter(.request, .binding, TransactionID(high: 1, low: 1))
+      writer.add(.changeRequest, change)
+      writer.bytes.withUnsafeBytes { _ = kit.server.receive($0, from: ServerKit.flow(), at: kit.now) }
+      return kit.server.pollTransmit()
+    }
+    let refused = try #require(ask(2, &kit))
+    #expect(ServerKit.Answer(refused.bytes, nil).code == 420)
+    kit.server.addAlternates(try #require(TurnAlternates(corners)))
+    for (change, listener) in [(0, 1), (2, 2), (4, 3), (6, 4)] as [(UInt32, UInt16)] {
+      let answer = try #require(ask(change, &kit))
+      let corner = corners.joined().first { $0.listener == listener }
+      #expect(answer.flow.listener == listener && answer.flow.local == corner?.endpoint)
+      let read = ServerKit.Answer(answer.bytes, nil)
+      #expect(read.read { $0.address(.responseOrigin) } == corner?.endpoint)
+      #expect(read.read { $0.address(.otherAddress) } == Endpoint(a2, port: 3_479))
+    }
   }
 
   // MARK: Behind a translator
@@ -317,7 +349,9 @@ struct TurnServerTests {
 
   // MARK: Mobility
 
-  @Test("An allocation follows its ticket to another address with everything it has; a ticket is good once")
+  @Test(
+    "An allocation follows its ticket to another address with everything it has; a ticket is good until the next one was used"
+  )
   func mobility() throws {
     var kit = ServerKit(ServerKit.settings { $0.isMobile = true })
     let made = kit.allocate { $0.add(.mobilityTicket) }
@@ -336,12 +370,18 @@ struct TurnServerTests {
       $0.add(.mobilityTicket, ticket)
     }
     #expect(again.code == 0 && again.read { $0.bytes(.mobilityTicket) } == next)
+    // Or it was lost and the client is elsewhere by now; it still has the ticket before.
+    let lost = kit.request(.refresh, ServerKit.flow(10)) { $0.add(.mobilityTicket, ticket) }
+    #expect(lost.code == 0 && lost.read { $0.bytes(.mobilityTicket) } == next)
+    let last = kit.request(.refresh, ServerKit.flow(9)) { $0.add(.mobilityTicket, next) }
+    let newest = try #require(last.read { $0.bytes(.mobilityTicket) })
+    #expect(newest != next)
     #expect(kit.request(.refresh, ServerKit.flow(10)) { $0.add(.mobilityTicket, ticket) }.code == 400)
     let bob = ServerKit.Credentials(name: "bob", password: "other")
-    #expect(kit.request(.refresh, ServerKit.flow(11), as: bob) { $0.add(.mobilityTicket, next) }.code == 441)
+    #expect(kit.request(.refresh, ServerKit.flow(11), as: bob) { $0.add(.mobilityTicket, newest) }.code == 441)
     // Over a stream that has ended it is still there for a while.
     kit.server.closed(ServerKit.flow(9), at: kit.now)
-    #expect(kit.request(.refresh, ServerKit.flow(12)) { $0.add(.mobilityTicket, next) }.code == 0)
+    #expect(kit.request(.refresh, ServerKit.flow(12)) { $0.add(.mobilityTicket, newest) }.code == 0)
   }
 }
 

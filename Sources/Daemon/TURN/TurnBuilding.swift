@@ -28,6 +28,7 @@ struct TurnBuilding {
     var settings = TurnSettings()
     settings.realm = file.realm
     settings.software = file.software.flatMap { $0.isEmpty ? nil : $0 }
+    settings.defaultFamily = file.family.first ?? .ipv4
     settings.ports = file.ports
     settings.lifetime = file.lifetime
     settings.maximumLifetime = max(file.lifetime, file.maxLifetime)

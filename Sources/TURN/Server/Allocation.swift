@@ -59,12 +59,14 @@ struct Allocation {
   var reservation: UInt64?
   var permissions: [Permission] = []
   var channels: [Channel] = []
-  /// The last one given out, and the one before it.
+  /// The last one given out, and the one before it, which is good until the last one is used: an answer may be lost.
   var ticket: [UInt8]?
   var formerTicket: [UInt8]?
   var traffic = TurnTraffic()
   /// Sockets that are not bound yet; the answer waits for them.
   var missing = 0
+  /// When the relay looks after it next.
+  var watchedAt: Instant?
   var connections = 0
 
   /// When something of it ends next.

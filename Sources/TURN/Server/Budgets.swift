@@ -14,6 +14,12 @@ struct TokenBucket {
     filledAt = now
   }
 
+  /// One for each direction, of a second's worth; none without a rate.
+  static func pair(_ rate: Int?, at now: Instant) -> [TokenBucket] {
+    guard let rate else { return [] }
+    return [TokenBucket](repeating: TokenBucket(rate: rate, burst: rate, at: now), count: 2)
+  }
+
   /// Takes so many; false, and none is taken, when there are fewer.
   mutating func take(_ count: Int, at now: Instant) -> Bool {
     refill(at: now)
@@ -57,10 +63,12 @@ struct SourceBudget {
   }
 
   mutating func take(_ bytes: Int, for source: IPAddress, at now: Instant) -> Bool {
-    var hasher = Hasher()
-    hasher.combine(seed)
-    hasher.combine(Self.name(of: source))
-    let index = Int(UInt(bitPattern: hasher.finalize()) % UInt(Self.count))
+    let bits = Self.name(of: source).mapped
+    var sum = seed
+    for word in [UInt64(truncatingIfNeeded: bits >> 64), UInt64(truncatingIfNeeded: bits)] {
+      sum = Self.mixed(sum ^ word)
+    }
+    let index = Int(sum % UInt64(Self.count))
     let millisecond = now.nanoseconds / 1_000_000
     var place = places[index]
     let span = min(max(0, millisecond - place.millisecond), 60_000)
@@ -70,6 +78,14 @@ struct SourceBudget {
     if isEnough { place.tokens -= Int32(clamping: bytes) }
     places[index] = place
     return isEnough
+  }
+
+  /// A round of splitmix64: all bits of a number decide over all of another.
+  private static func mixed(_ number: UInt64) -> UInt64 {
+    var sum = number &+ 0x9E37_79B9_7F4A_7C15
+    sum = (sum ^ sum >> 30) &* 0xBF58_476D_1CE4_E5B9
+    sum = (sum ^ sum >> 27) &* 0x94D0_49BB_1331_11EB
+    return sum ^ sum >> 31
   }
 
   /// What counts as one source.

@@ -25,6 +25,8 @@ public enum TurnEvent: Sendable, Hashable {
 /// CONNECTION-ID of RFC 6062.
 public struct ConnectionID: Hashable, Sendable, Codable {
   public let number: UInt32
+
+  public init(number: UInt32) { self.number = number }
 }
 
 /// Why something was not relayed or answered.

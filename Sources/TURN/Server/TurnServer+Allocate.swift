@@ -19,7 +19,8 @@ extension TurnServer {
     let isPair: Bool
     /// A family that was asked for in addition and cannot be had.
     let missing: AddressFamily?
-    var attempts = 0
+    /// Ports that others on this host have: kept until another is found, so that none is tried twice.
+    var tried: [Endpoint] = []
   }
 
   mutating func allocate(_ message: STUNMessage, _ asker: Asker, at now: Instant) {
@@ -133,8 +134,9 @@ extension TurnServer {
       wish.places = [(reservation.address, reservation.port)]
       return wish
     }
-    // Without a word about the family it is IPv4 (RFC 8656, section 7.2).
-    guard let first = requested.map({ STUNFamily.family($0) }) ?? .ipv4,
+    // With a second one that is IPv6 the first is IPv4, whatever is usual here.
+    let usual = additional == nil ? settings.defaultFamily : .ipv4
+    guard let first = requested.map({ STUNFamily.family($0) }) ?? usual,
       let address = address(of: first, for: asker.flow)
     else {
       fail(.familyNotSupported, message, asker, "no address of the family that is asked for")
@@ -205,11 +207,10 @@ extension TurnServer {
       allocations[Int(id.slot)]?.missing -= 1
     } else {
       // Somebody else on this host has the port: another one, but not for a pair, whose second port is promised.
-      waiting.attempts += 1
-      if waiting.attempts < TurnLimit.attempts, !waiting.isPair,
+      if waiting.tried.count + 1 < TurnLimit.attempts, !waiting.isPair,
         let port = pools[place.local.address]?.take(.any, using: &random)
       {
-        pools[place.local.address]?.free(place.local.port)
+        waiting.tried.append(place.local)
         let next = Allocation.Relay(
           family: place.family, local: Endpoint(place.local.address, port: port),
           external: Endpoint(place.external.address, port: port), expiry: place.expiry)
@@ -218,7 +219,6 @@ extension TurnServer {
         queue(.bind(id, relay: relay, next.local, isTCP: allocation.isTCP))
         return
       }
-      pending[id] = nil
       answer(waiting, STUNWriter(failing: waiting.head, .insufficientCapacity))
       counters.refusals[STUNErrorCode.insufficientCapacity.number, default: 0] &+= 1
       end(id)
@@ -226,7 +226,7 @@ extension TurnServer {
     }
     pending[id] = waiting
     guard self[id]?.missing == 0 else { return }
-    pending[id] = nil
+    forgetPending(id)
     if waiting.isMobile {
       let ticket = drawTicket()
       allocations[Int(id.slot)]?.ticket = ticket
@@ -238,6 +238,10 @@ extension TurnServer {
     var writer = waiting.head
     describe(id, lifetime: waiting.lifetime, missing: waiting.missing, into: &writer)
     answer(waiting, writer)
+  }
+
+  private mutating func forgetPending(_ id: AllocationID) {
+    for place in pending.removeValue(forKey: id)?.tried ?? [] { pools[place.address]?.free(place.port) }
   }
 
   private mutating func answer(_ waiting: PendingAllocate, _ writer: STUNWriter) {
@@ -329,10 +333,11 @@ extension TurnServer {
     }
     if byFlow[allocation.flow] == id { byFlow[allocation.flow] = nil }
     if let ticket = allocation.ticket { byTicket[ticket] = nil }
+    if let ticket = allocation.formerTicket { byTicket[ticket] = nil }
     // A pair's second port stays reserved for its time: the token is about.
     userStates.leave(allocation.user)
     leaveSource(allocation.source)
-    pending[id] = nil
+    forgetPending(id)
     allocations[slot] = nil
     freeSlots.append(id.slot)
     forgetRecent()

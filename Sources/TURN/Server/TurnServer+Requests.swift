@@ -186,10 +186,10 @@ extension TurnServer {
       allocations[Int(id.slot)]?.relays[index].expiry = now + .seconds(Int64(seconds))
     }
     finish(writer, message, asker)
-    if seconds == 0 {
-      watch(id, at: sweep(id, at: now) ?? .distantFuture)
-    } else {
+    if seconds > 0 {
       watch(id, at: self[id]?.nextEnd ?? now)
+    } else if let next = sweep(id, at: now) {
+      watch(id, at: next)
     }
   }
 
@@ -212,12 +212,6 @@ extension TurnServer {
       return nil
     }
     guard let id = byTicket[ticket], let allocation = self[id] else {
-      // The answer to a Refresh may have been lost: the same one, repeated with the ticket before the last.
-      if let id = byFlow[asker.flow], let allocation = self[id], allocation.formerTicket == ticket,
-        allocation.transaction == message.transaction
-      {
-        return asker
-      }
       fail(.badRequest, message, asker, "the ticket is unknown")
       return nil
     }
@@ -240,8 +234,9 @@ extension TurnServer {
       forgetRecent()
       queue(.moved(id, from: allocation.flow))
     }
-    allocations[Int(id.slot)]?.transaction = message.transaction
-    byTicket[ticket] = nil
+    // The last answer was lost, and the ticket in it: it is still the one to use.
+    if ticket == allocation.formerTicket { return asker }
+    if let former = allocation.formerTicket { byTicket[former] = nil }
     let next = drawTicket()
     allocations[Int(id.slot)]?.formerTicket = ticket
     allocations[Int(id.slot)]?.ticket = next

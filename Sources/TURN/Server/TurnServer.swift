@@ -72,7 +72,8 @@ public struct TurnServer {
   var reservations: [UInt64: Reservation] = [:]
   var userStates = UserStates()
   var bySource: [IPAddress: Int] = [:]
-  var totalBucket: TokenBucket?
+  /// Of what goes to peers, and to clients.
+  var totalBuckets: [TokenBucket] = []
   var connections: [ConnectionID: PeerConnection] = [:]
   var pending: [AllocationID: PendingAllocate] = [:]
 
@@ -107,7 +108,7 @@ public struct TurnServer {
     for address in settings.addresses where pools[address.local] == nil {
       pools[address.local] = PortPool(settings.ports)
     }
-    totalBucket = settings.totalBandwidth.map { TokenBucket(rate: $0, burst: $0, at: now) }
+    totalBuckets = TokenBucket.pair(settings.totalBandwidth, at: now)
   }
 
   // MARK: Control
@@ -129,7 +130,7 @@ public struct TurnServer {
     next.alternates = self.settings.alternates
     self.settings = next
     self.users = users
-    totalBucket = settings.totalBandwidth.map { TokenBucket(rate: $0, burst: $0, at: now) }
+    totalBuckets = TokenBucket.pair(settings.totalBandwidth, at: now)
     userStates.setRate(settings.userBandwidth, at: now)
   }
 
@@ -179,9 +180,11 @@ public struct TurnServer {
   }
 
   public mutating func handleTimeout(at now: Instant) {
-    while let id = ends.popDue(at: now) {
-      guard let next = sweep(id, at: now) else { continue }
-      ends.push(id, at: next)
+    while let (id, at) = ends.popDue(at: now) {
+      // Of an allocation that has ended, or that is looked after earlier.
+      guard self[id]?.watchedAt == at else { continue }
+      allocations[Int(id.slot)]?.watchedAt = nil
+      if let next = sweep(id, at: now) { watch(id, at: next) }
     }
     for (token, reservation) in reservations where reservation.expiry <= now {
       pools[reservation.address.local]?.free(reservation.port)
@@ -263,7 +266,7 @@ public struct TurnServer {
     toPeer peer: Endpoint, _ relay: Int, _ id: AllocationID, _ flow: TurnFlow, _ packets: Int, _ bytes: Int,
     at now: Instant
   ) -> Forward? {
-    guard admit(id, bytes, at: now) else {
+    guard admit(id, bytes, .toPeers, at: now) else {
       drop(.overBandwidth, packets)
       return nil
     }
@@ -278,7 +281,7 @@ public struct TurnServer {
   private mutating func passed(
     toClient id: AllocationID, _ flow: TurnFlow, _ family: AddressFamily, _ packets: Int, _ bytes: Int, at now: Instant
   ) -> Bool {
-    guard admit(id, bytes, at: now) else {
+    guard admit(id, bytes, .toClient, at: now) else {
       drop(.overBandwidth, packets)
       return false
     }
@@ -301,10 +304,14 @@ public struct TurnServer {
     counters.translations[translation] = (counters.translations[translation] ?? TurnTraffic()) + traffic
   }
 
-  private mutating func admit(_ id: AllocationID, _ bytes: Int, at now: Instant) -> Bool {
-    if totalBucket != nil, totalBucket?.take(bytes, at: now) == false { return false }
+  enum Direction: Int { case toPeers, toClient }
+
+  private mutating func admit(
+    _ id: AllocationID, _ bytes: Int, _ direction: Direction, at now: Instant
+  ) -> Bool {
+    if !totalBuckets.isEmpty, !totalBuckets[direction.rawValue].take(bytes, at: now) { return false }
     guard settings.userBandwidth != nil, let user = allocations[Int(id.slot)]?.user else { return true }
-    return userStates.take(bytes, of: user, at: now)
+    return userStates.take(bytes, direction, of: user, at: now)
   }
 
   // MARK: What there is
@@ -348,7 +355,13 @@ public struct TurnServer {
 
   mutating func drop(_ reason: TurnDrop, _ count: Int = 1) { counters.drops[reason, default: 0] &+= UInt64(count) }
 
-  mutating func watch(_ id: AllocationID, at instant: Instant) { ends.push(id, at: instant) }
+  /// Looks after an allocation then, or when that has been agreed already: an entry for each allocation, as a rule.
+  mutating func watch(_ id: AllocationID, at instant: Instant) {
+    guard let allocation = self[id] else { return }
+    if let earlier = allocation.watchedAt, earlier <= instant { return }
+    allocations[Int(id.slot)]?.watchedAt = instant
+    ends.push(id, at: instant)
+  }
 
   mutating func forgetRecent() { recent = nil }
 }
@@ -370,7 +383,7 @@ struct EndQueue {
     }
   }
 
-  mutating func popDue(at now: Instant) -> AllocationID? {
+  mutating func popDue(at now: Instant) -> (id: AllocationID, at: Instant)? {
     guard let first = heap.first, first.at <= now else { return nil }
     let last = heap.removeLast()
     if !heap.isEmpty {
@@ -385,7 +398,7 @@ struct EndQueue {
         parent = child
       }
     }
-    return first.id
+    return (first.id, first.at)
   }
 }
 
@@ -393,7 +406,7 @@ struct EndQueue {
 struct UserStates {
   private struct State {
     var count = 0
-    var bucket: TokenBucket?
+    var buckets: [TokenBucket] = []
   }
 
   private var indices: [String: Int] = [:]
@@ -408,7 +421,7 @@ struct UserStates {
       states[index]?.count += 1
       return index
     }
-    let state = State(count: 1, bucket: rate.map { TokenBucket(rate: $0, burst: $0, at: now) })
+    let state = State(count: 1, buckets: TokenBucket.pair(rate, at: now))
     let index: Int
     if let reused = free.popLast() {
       index = reused
@@ -433,14 +446,16 @@ struct UserStates {
     free.append(index)
   }
 
-  mutating func take(_ bytes: Int, of index: Int, at now: Instant) -> Bool {
-    guard index < states.count else { return false }
-    return states[index]?.bucket?.take(bytes, at: now) ?? true
+  mutating func take(
+    _ bytes: Int, _ direction: TurnServer.Direction, of index: Int, at now: Instant
+  ) -> Bool {
+    guard index < states.count, states[index]?.buckets.isEmpty == false else { return true }
+    return states[index]?.buckets[direction.rawValue].take(bytes, at: now) == true
   }
 
   mutating func setRate(_ rate: Int?, at now: Instant) {
     for index in states.indices where states[index] != nil {
-      states[index]?.bucket = rate.map { TokenBucket(rate: $0, burst: $0, at: now) }
+      states[index]?.buckets = TokenBucket.pair(rate, at: now)
     }
   }
 }

@@ -22,16 +22,6 @@ public struct TurnFlow: Hashable, Sendable, Codable {
     self.remote = remote
     self.local = local
   }
-
-  /// The remote end is enough to tell nearly all flows apart, and is hashed for every packet.
-  public func hash(into hasher: inout Hasher) {
-    switch remote.address {
-    case .v4(let bits): hasher.combine(UInt64(bits) << 16 | UInt64(remote.port))
-    case .v6(let bits):
-      hasher.combine(UInt64(truncatingIfNeeded: bits >> 64))
-      hasher.combine(UInt64(truncatingIfNeeded: bits) ^ UInt64(remote.port) << 48)
-    }
-  }
 }
 
 /// An address at which allocations are made, and the one that the world knows it by where a translator stands between.
@@ -51,6 +41,8 @@ public struct TurnSettings: Sendable {
   /// Written into answers to authenticated clients; `nil` to say nothing.
   public var software: String?
   public var addresses: [RelayAddress] = []
+  /// Of allocations for clients that name none (RFC 8656, section 7.2: IPv4).
+  public var defaultFamily = AddressFamily.ipv4
   /// Of allocations.
   public var ports: ClosedRange<UInt16> = 49_152...65_535
   /// When a client asks for nothing, or for less (RFC 8656, section 3.2).
@@ -67,7 +59,7 @@ public struct TurnSettings: Sendable {
   public var userQuota: Int?
   public var sourceQuota: Int?
   public var totalQuota: Int?
-  /// Of both directions together; `nil` for no limit.
+  /// Of each direction; `nil` for no limit.
   public var userBandwidth: Int?
   public var totalBandwidth: Int?
   /// Behaviour discovery (RFC 5780), for each family: who answers for each combination of changes.
@@ -77,7 +69,7 @@ public struct TurnSettings: Sendable {
 }
 
 /// The four sockets of RFC 5780: two addresses with two ports each, as listeners.
-public struct TurnAlternates: Sendable, Hashable {
+public struct TurnAlternates: Sendable {
   /// Listener and endpoint at [address][port].
   public let corners: [[(listener: UInt16, endpoint: Endpoint)]]
 
@@ -108,12 +100,6 @@ public struct TurnAlternates: Sendable, Hashable {
     }
     return nil
   }
-
-  public static func == (left: TurnAlternates, right: TurnAlternates) -> Bool {
-    left.corners.joined().map(\.endpoint) == right.corners.joined().map(\.endpoint)
-  }
-
-  public func hash(into hasher: inout Hasher) { hasher.combine(corners.joined().map(\.endpoint)) }
 }
 
 /// The numbers of the papers, and of ours.
