@@ -55,9 +55,11 @@ class Stream:
     def __init__(self, connection):
         self.connection = connection
         self.is_open = False
-        self.expected = b""
+        self.expected = self.announcement = self.answer = b""
 
     def say(self, data):
+        if data[:4] == b"GOST":
+            self.answer = data
         self.connection.sendall(data)
 
     def exactly(self, count):
@@ -90,8 +92,13 @@ class Stream:
             unit, self.expected = self.expected[:size], self.expected[size:]
             head = 0 if not self.is_open else 2
             got = self.unit()
-            while is_noise(got[2:]):
+            # An announcement that comes once more while a packet is awaited is a matter of time, not of bytes.
+            while is_noise(got[2:]) or got == self.announcement != unit:
+                if got == self.announcement:
+                    self.connection.sendall(struct.pack("!H", len(self.answer)) + self.answer)
                 got = self.unit()
+            if unit[2:6] == b"GOST":
+                self.announcement = unit
             compare(got, unit, head)
 
 
@@ -108,7 +115,7 @@ class Datagrams:
 
     def expect(self, data):
         got, source = self.connection.recvfrom(65535)
-        # An announcement that comes once more while a packet is awaited is a matter of time, not of bytes.
+        # As above.
         while is_noise(got) or got == self.announcement != data:
             if got == self.announcement:
                 self.connection.send(self.answer)
