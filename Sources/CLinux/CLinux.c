@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <linux/errqueue.h>
 #include <linux/filter.h>
 #include <malloc.h>
 #include <net/if.h>
@@ -310,6 +311,38 @@ int culvert_receive(int fd, uint8_t *base, size_t stride, int count, struct culv
     if (out[i].segment == 0 || out[i].segment > out[i].length) out[i].segment = out[i].length;
   }
   return received;
+}
+
+void culvert_request_errors(int fd, int family) {
+  int one = 1;
+  if (family == 4) {
+    setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof one);
+  } else {
+    setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof one);
+  }
+}
+
+int culvert_receive_error(int fd, struct culvert_icmp_error *out) {
+  struct sockaddr_storage name;
+  union control_buffer buffer;
+  struct msghdr message = {
+    .msg_name = &name, .msg_namelen = sizeof name, .msg_control = &buffer, .msg_controllen = sizeof buffer};
+  if (recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return -1;
+  memset(out, 0, sizeof *out);
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
+    if (!(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR)
+        && !(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR)) continue;
+    struct sock_extended_err error;
+    memcpy(&error, CMSG_DATA(c), sizeof error);
+    if (error.ee_origin != SO_EE_ORIGIN_ICMP && error.ee_origin != SO_EE_ORIGIN_ICMP6) return 0;
+    if (message.msg_namelen == 0) return 0;
+    unpack(&name, &out->remote);
+    out->type = error.ee_type;
+    out->code = error.ee_code;
+    out->mtu = error.ee_info;
+    return 1;
+  }
+  return 0;
 }
 
 // Adds the source address (packet info) to a message's control data; returns the bytes used.

@@ -93,6 +93,20 @@ struct culvert_received {
 /// Reads up to count (at most 64) messages, message i to base + i * stride.
 int culvert_receive(int fd, uint8_t *base, size_t stride, int count, struct culvert_received *out);
 
+/// An ICMP or ICMPv6 error about a datagram that a socket sent.
+struct culvert_icmp_error {
+  struct culvert_endpoint remote;  // where the datagram was sent
+  uint32_t mtu;  // of the next link, where the error says
+  uint8_t type;
+  uint8_t code;
+};
+
+/// Makes a UDP socket keep the ICMP errors about what it sent.
+void culvert_request_errors(int fd, int family);
+
+/// Takes the next error that the kernel keeps: 1 for one that came as ICMP, 0 for another, -1 when there is none.
+int culvert_receive_error(int fd, struct culvert_icmp_error *out);
+
 /// Sends one buffer of back-to-back datagrams of segment bytes each (the last may be shorter). remote may be NULL on a
 /// connected socket, local NULL for the kernel's choice. segment 0 sends a single datagram. ecn are the two bits for the
 /// IP header, which is one of IPv4 or not, whatever the socket is.

@@ -84,8 +84,24 @@ public final class EventLoop {
     fileprivate let index: Int
   }
 
-  /// Watches a descriptor, edge-triggered, for everything. The loop keeps the handler until `deregister`.
-  public func register(_ descriptor: Int32, _ handler: any DescriptorHandler) throws(SystemError) -> Registration {
+  /// What a descriptor is watched for, besides errors.
+  public enum Interest: Sendable {
+    /// Reading and writing. A stream's kernel tells of room only where it had none before.
+    case everything
+    /// Reading alone, until `awaitRoom`. A socket of datagrams tells of room with each datagram that has left, and every
+    /// such event wakes the loop for nothing.
+    case reading
+
+    fileprivate func events(awaitsRoom: Bool) -> UInt32 {
+      let reading = UInt32(culvert_readable | culvert_peer_hangup | culvert_edge_triggered)
+      return self == .everything || awaitsRoom ? reading | UInt32(culvert_writable) : reading
+    }
+  }
+
+  /// Watches a descriptor, edge-triggered. The loop keeps the handler until `deregister`.
+  public func register(
+    _ descriptor: Int32, _ handler: any DescriptorHandler, for interest: Interest = .everything
+  ) throws(SystemError) -> Registration {
     let index: Int
     if let reused = free.popLast() {
       index = reused
@@ -94,16 +110,23 @@ public final class EventLoop {
       index = entries.count
       entries.append(Entry(handler: handler, generation: 0))
     }
-    let token = UInt64(entries[index].generation) << 32 | UInt64(index)
-    let interest =
-      UInt32(culvert_readable | culvert_writable | culvert_peer_hangup | culvert_edge_triggered)
-    guard culvert_epoll_add(epoll, descriptor, interest, token) == 0 else {
+    let events = interest.events(awaitsRoom: false)
+    guard culvert_epoll_add(epoll, descriptor, events, token(index)) == 0 else {
       let error = SystemError("watch a descriptor")
       release(index)
       throw error
     }
     return Registration(descriptor: descriptor, index: index)
   }
+
+  /// Whether a descriptor that is watched for reading alone is to tell of room for writing; if there is room already, it
+  /// does so at once.
+  public func awaitRoom(_ registration: Registration, _ awaitsRoom: Bool) {
+    let events = Interest.reading.events(awaitsRoom: awaitsRoom)
+    _ = culvert_epoll_modify(epoll, registration.descriptor, events, token(registration.index))
+  }
+
+  private func token(_ index: Int) -> UInt64 { UInt64(entries[index].generation) << 32 | UInt64(index) }
 
   /// Forgets a descriptor; call it before the descriptor is closed. Events that are already in hand are dropped.
   public func deregister(_ registration: Registration) {

@@ -40,10 +40,23 @@ public protocol DatagramSocketHandler: AnyObject {
   func socketWritable(_ socket: any DatagramSocket)
   /// The kernel reported an error for something sent before (a port unreachable, for example). The socket lives on.
   func socketReported(_ error: SystemError, on socket: any DatagramSocket)
+  /// An ICMP error came about a datagram to a remote end, on a socket that was asked to tell of those.
+  func socketReported(_ error: ICMPError, on socket: any DatagramSocket)
 }
 
 extension DatagramSocketHandler {
   public func batchesEnded(on socket: any DatagramSocket) {}
+  public func socketReported(_ error: ICMPError, on socket: any DatagramSocket) {}
+}
+
+/// What a router or the other end says of a datagram that we sent: type and code are those of ICMP, or of ICMPv6 where the
+/// remote end has an IPv6 address.
+public struct ICMPError: Hashable, Sendable {
+  public let remote: Endpoint
+  public let type: UInt8
+  public let code: UInt8
+  /// Of the next link, bytes, in an error about a datagram's size.
+  public let mtu: UInt32
 }
 
 /// Where a batch came from.
@@ -74,4 +87,25 @@ public final class ReceiveArena {
   var received = [culvert_received](repeating: culvert_received(), count: ReceiveArena.messages)
 
   public init() {}
+}
+
+/// Whether a socket of datagrams waits for the kernel to have room. It is watched for that only while it does: the kernel
+/// tells of room with each datagram that has left, not only after it had none.
+struct RoomWatch {
+  private var isAwaited = false
+
+  /// There is none.
+  mutating func begin(_ loop: EventLoop, _ registration: EventLoop.Registration) {
+    guard !isAwaited else { return }
+    isAwaited = true
+    loop.awaitRoom(registration, true)
+  }
+
+  /// The kernel tells of some; false when nobody waits for it.
+  mutating func came(_ loop: EventLoop, _ registration: EventLoop.Registration) -> Bool {
+    guard isAwaited else { return false }
+    isAwaited = false
+    loop.awaitRoom(registration, false)
+    return true
+  }
 }

@@ -37,7 +37,7 @@ public final class EchoSocket: DescriptorHandler {
     var remote = culvert_endpoint(Endpoint(address, port: 0, scope: scope), for: family)
     do throws(SystemError) {
       guard culvert_connect(descriptor, &remote) == 0 else { throw SystemError("reach \(address)") }
-      registration = try loop.register(descriptor, self)
+      registration = try loop.register(descriptor, self, for: .reading)
     } catch {
       Glibc.close(descriptor)
       throw error

@@ -23,6 +23,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
   private let family: AddressFamily
   private let side: Side
   private var registration: EventLoop.Registration?
+  private var room = RoomWatch()
   private var nextSequence: UInt16 = 1
   /// The sequence to answer with, by client; bounded, because anybody can send a request.
   private var sequences: [Endpoint: UInt16] = [:]
@@ -85,7 +86,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
       receipt = Receipt(
         local: kernel.local.map { Endpoint($0.address, port: ownIdentifier) },
         remote: kernel.remote.map { Endpoint($0.address, port: ownIdentifier) }, at: loop.now)
-      registration = try loop.register(descriptor, self)
+      registration = try loop.register(descriptor, self, for: .reading)
     } catch {
       // Everything is initialised by now, so `deinit` runs and frees the headers; the descriptor is not its business yet.
       Glibc.close(descriptor)
@@ -119,7 +120,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
       if code != 0 { handler?.socketReported(SystemError("icmp", code: code), on: self) }
     }
     if readiness.contains(.readable) { readRounds() }
-    if readiness.contains(.writable), registration != nil { handler?.socketWritable(self) }
+    if readiness.contains(.writable), let registration, room.came(loop, registration) { handler?.socketWritable(self) }
   }
 
   private func readRounds() {
@@ -277,6 +278,7 @@ public final class ICMPSocket: DatagramSocket, DescriptorHandler {
       } else if errno == EINTR {
         continue
       } else if errno == EAGAIN {
+        if let registration { room.begin(loop, registration) }
         return .blocked(sent: sent)
       } else {
         return .failed(SystemError("send"))

@@ -10,6 +10,8 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
   private let family: AddressFamily
   private var registration: EventLoop.Registration?
   private var segmentation = true
+  private var room = RoomWatch()
+  private var tellsICMPErrors = false
   public weak var handler: (any DatagramSocketHandler)?
   public private(set) var receipt: Receipt
   /// Whether datagrams without a byte are handed on, as slots of no length; a tunnel has no use for them.
@@ -21,6 +23,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
   public private(set) var truncated = 0
 
   private static let roundsPerTurn = 4
+  private static let errorsPerTurn = 64
   /// The kernel's limit on segments of one send.
   private static let maximumSegments = 64
   private static let maximumPayload = 65_487
@@ -33,7 +36,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
     descriptor = try boundSocket(kind: 1, at: local, options: options, operation: "listen on udp \(local)")
     receipt = LinuxIO.receipt(of: descriptor, at: loop.now)
     _ = culvert_request_packet_info(descriptor, family == .ipv4 ? 4 : 6, 1)
-    registration = try loop.register(descriptor, self)
+    registration = try loop.register(descriptor, self, for: .reading)
   }
 
   /// Connected to a remote end: only its datagrams arrive, and its kernel's refusals are reported.
@@ -50,7 +53,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       receipt = LinuxIO.receipt(of: descriptor, at: loop.now)
       wholeDatagram = wholePayload(of: descriptor, family, header: 8)
       _ = culvert_request_packet_info(descriptor, family == .ipv4 ? 4 : 6, 1)
-      registration = try loop.register(descriptor, self)
+      registration = try loop.register(descriptor, self, for: .reading)
     } catch {
       Glibc.close(descriptor)
       throw error
@@ -71,12 +74,39 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
   public func descriptorReady(_ readiness: EventLoop.Readiness) {
     if readiness.contains(.error) { reportError() }
     if readiness.contains(.readable) { readRounds() }
-    if readiness.contains(.writable), registration != nil { handler?.socketWritable(self) }
+    if readiness.contains(.writable), let registration, room.came(loop, registration) { handler?.socketWritable(self) }
+  }
+
+  /// The kernel has no room: `socketWritable` is called when it has.
+  private func blocked() -> SendOutcome {
+    if let registration { room.begin(loop, registration) }
+    return .blocked(sent: 0)
+  }
+
+  /// Asks the kernel for the ICMP errors about what leaves here, one for one, with what they are about; otherwise it tells
+  /// of a connected socket's alone.
+  public func requestICMPErrors() {
+    tellsICMPErrors = true
+    culvert_request_errors(descriptor, family == .ipv4 ? 4 : 6)
+  }
+
+  private func readICMPErrors() {
+    var error = culvert_icmp_error()
+    for _ in 0..<Self.errorsPerTurn {
+      guard registration != nil else { return }
+      let kind = culvert_receive_error(descriptor, &error)
+      if kind < 0 { return }
+      guard kind > 0, let remote = error.remote.endpoint else { continue }
+      handler?.socketReported(
+        ICMPError(remote: remote, type: error.type, code: error.code, mtu: error.mtu), on: self)
+    }
+    // What is left is taken with the socket's next event, which says again that there are errors.
   }
 
   private func reportError() {
     let code = culvert_get_error(descriptor)
-    if code != 0 { handler?.socketReported(SystemError("udp", code: code), on: self) }
+    if tellsICMPErrors { readICMPErrors() }
+    if code != 0, registration != nil { handler?.socketReported(SystemError("udp", code: code), on: self) }
   }
 
   private func readRounds() {
@@ -159,7 +189,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
     gathered pieces: UnsafeBufferPointer<culvert_piece>, each: Int, segment: Int, to remote: Endpoint,
     from local: IPAddress?, ecn: UInt8
   ) -> SendOutcome {
-    guard let base = pieces.baseAddress, each > 0, pieces.count >= each else { return .sent }
+    guard let base = pieces.baseAddress, each > 0, pieces.count >= each, registration != nil else { return .sent }
     let isOne = pieces.count < 2 * each
     if isOne || segmentation {
       switch sendGathered(base, pieces.count, isOne ? 0 : segment, remote, local, ecn) {
@@ -183,6 +213,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
     let isIPv4: Int32 = remote.family == .ipv4 ? 1 : 0
     var to = culvert_endpoint(remote, for: family)
     var from = local.map { culvert_endpoint(source: $0) } ?? culvert_endpoint()
+    var isRepeated = false
     for _ in 0..<4 {
       if culvert_send_gathered(descriptor, pieces, Int32(count), UInt32(segment), &to, &from, ecn, isIPv4) >= 0 {
         return .sent
@@ -190,7 +221,9 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       switch errno {
       // A refusal of an earlier datagram is reported on the next call; this one was not sent, so try again.
       case EINTR, ECONNREFUSED: continue
-      case EAGAIN: return .blocked(sent: 0)
+      case EAGAIN: return blocked()
+      // So is what ICMP said of one, where we asked to be told.
+      case _ where tellsICMPErrors && !isRepeated: isRepeated = true
       case let code: return .failed(SystemError("send", code: code))
       }
     }
@@ -236,7 +269,7 @@ public final class UDPSocket: DatagramSocket, DescriptorHandler {
       if sent >= 0 { return .sent }
       switch errno {
       case EINTR: continue
-      case EAGAIN: return .blocked(sent: 0)
+      case EAGAIN: return blocked()
       // A refusal of an earlier datagram is reported on the next call; this one was not sent, so try again.
       case ECONNREFUSED:
         handler?.socketReported(SystemError("udp", code: ECONNREFUSED), on: self)
