@@ -3,6 +3,7 @@
 #pragma once
 #include <errno.h>
 #include <gnutls/crypto.h>
+#include <gnutls/dtls.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 

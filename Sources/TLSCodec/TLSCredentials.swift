@@ -16,6 +16,7 @@ public final class TLSCredentials: @unchecked Sendable {
   let handle: gnutls_certificate_credentials_t
   let streamPriority: gnutls_priority_t
   let quicPriority: gnutls_priority_t
+  let datagramPriority: gnutls_priority_t
   package let isServer: Bool
 
   /// A server's credentials: a PEM chain, leaf first, and its PEM key.
@@ -54,20 +55,18 @@ public final class TLSCredentials: @unchecked Sendable {
     guard gnutls_certificate_allocate_credentials(&allocated) == 0, let handle = allocated else {
       throw .internalFailure("no memory for credentials")
     }
+    var made: [gnutls_priority_t] = []
     do throws(TLSError) {
       try Self.load(identity, trust, into: handle)
-      streamPriority = try Self.priority(options.streamPriority)
+      for text in [options.streamPriority, TLSOptions.quicPriority, TLSOptions.datagramPriority] {
+        made.append(try Self.priority(text))
+      }
     } catch {
+      for priority in made { gnutls_priority_deinit(priority) }
       gnutls_certificate_free_credentials(handle)
       throw error
     }
-    do throws(TLSError) {
-      quicPriority = try Self.priority(TLSOptions.quicPriority)
-    } catch {
-      gnutls_priority_deinit(streamPriority)
-      gnutls_certificate_free_credentials(handle)
-      throw error
-    }
+    (streamPriority, quicPriority, datagramPriority) = (made[0], made[1], made[2])
     self.handle = handle
     self.isServer = isServer
     self.trust = trust
@@ -77,6 +76,7 @@ public final class TLSCredentials: @unchecked Sendable {
   deinit {
     gnutls_priority_deinit(streamPriority)
     gnutls_priority_deinit(quicPriority)
+    gnutls_priority_deinit(datagramPriority)
     gnutls_certificate_free_credentials(handle)
   }
 
@@ -130,6 +130,7 @@ public enum TLSTrust: Hashable, Sendable {
 package enum TLSCarrier {
   case stream
   case quic
+  case datagrams
 }
 
 extension TLSCredentials {
@@ -158,6 +159,7 @@ package final class GnuTLSSession {
     flags |= GNUTLS_NO_TICKETS.rawValue
     switch carrier {
     case .stream: flags |= UInt32(GNUTLS_NONBLOCK)
+    case .datagrams: flags |= UInt32(GNUTLS_DATAGRAM) | UInt32(GNUTLS_NONBLOCK) | GNUTLS_NO_SIGNAL.rawValue
     case .quic: flags |= GNUTLS_NO_END_OF_EARLY_DATA.rawValue | GNUTLS_NO_AUTO_SEND_TICKET.rawValue
     }
     var created: gnutls_session_t?
@@ -184,8 +186,13 @@ package final class GnuTLSSession {
   private func configure(
     carrier: TLSCarrier, serverName: String?, applicationProtocols: [String]
   ) throws(TLSError) {
-    var code = gnutls_priority_set(
-      pointer, carrier == .quic ? credentials.quicPriority : credentials.streamPriority)
+    let priority =
+      switch carrier {
+      case .stream: credentials.streamPriority
+      case .quic: credentials.quicPriority
+      case .datagrams: credentials.datagramPriority
+      }
+    var code = gnutls_priority_set(pointer, priority)
     guard code == 0 else { throw .badOptions(gnutlsText(code)) }
     code = gnutls_credentials_set(pointer, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.handle))
     guard code == 0 else { throw .internalFailure(gnutlsText(code)) }

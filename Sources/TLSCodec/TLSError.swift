@@ -17,6 +17,8 @@ public enum TLSError: Error, Hashable, Sendable {
   case nothingInCommon(String)
   /// What arrived is not TLS.
   case notTLS
+  /// A DTLS handshake was not over in time.
+  case handshakeTimedOut
   /// The stream ended without a close_notify alert, so that a cut cannot be told from an end (RFC 8446, section 6.1).
   case truncated
   /// The other end broke the protocol.
@@ -33,7 +35,7 @@ public enum TLSError: Error, Hashable, Sendable {
     case .certificateRefused, .alertReceived, .noCommonApplicationProtocol, .nothingInCommon, .notTLS,
       .protocolViolation:
       .peer
-    case .truncated: .network
+    case .truncated, .handshakeTimedOut: .network
     case .closed, .internalFailure: .us
     }
   }
@@ -57,6 +59,7 @@ extension TLSError: CustomStringConvertible {
     case .noCommonApplicationProtocol: "the two ends have no application protocol (ALPN) in common"
     case .nothingInCommon(let text): "the two ends have no TLS parameters in common: \(text)"
     case .notTLS: "the other end does not speak TLS"
+    case .handshakeTimedOut: "the other end did not finish its handshake"
     case .truncated: "the connection ended in the middle of a TLS session"
     case .protocolViolation(let text): "the other end broke the TLS protocol: \(text)"
     case .closed: "the TLS session is closed"

@@ -28,9 +28,10 @@ public struct TLSOptions: Hashable, Sendable {
   }
 
   /// GnuTLS's priority string: AES-128-GCM first, because the processor does it in hardware and it is what Go's TLS
-  /// prefers too; then AES-256-GCM and ChaCha20. Below TLS 1.2 there is no AEAD, so CBC suites join only there.
+  /// prefers too; then AES-256-GCM and ChaCha20. Below TLS 1.2 there is no AEAD, so CBC suites join only there. A key that
+  /// is sent under the certificate's, which opens all sessions to whoever gets that one later, is not taken: no RSA.
   var streamPriority: String {
-    var text = "NORMAL:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
+    var text = "NORMAL:-RSA:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
     if minimumVersion < .tls12 { text += ":+AES-128-CBC:+AES-256-CBC" }
     text += ":-VERS-ALL"
     for version in TLSVersion.allCases.reversed() where (minimumVersion...maximumVersion).contains(version) {
@@ -43,4 +44,10 @@ public struct TLSOptions: Hashable, Sendable {
   static let quicPriority =
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
     + ":%DISABLE_TLS13_COMPAT_MODE"
+
+  /// DTLS 1.2 is all that there is: what is older has no AEAD, and GnuTLS has not 1.3. Keys are agreed on by elliptic
+  /// curves alone, and our order decides, not the client's.
+  static let datagramPriority =
+    "NORMAL:-VERS-ALL:+VERS-DTLS1.2:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
+    + ":-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:%SERVER_PRECEDENCE"
 }
