@@ -86,8 +86,8 @@ extension STUNMessage {
 }
 
 /// CRC-32 (ITU-T V.42) under a mask: by it a STUN message is told from other packets on a socket.
-enum STUNFingerprint {
-  static func value(of bytes: UnsafeRawBufferPointer) -> UInt32 {
+public enum STUNFingerprint {
+  public static func value(of bytes: UnsafeRawBufferPointer) -> UInt32 {
     var sum = UInt32.max
     for byte in bytes { sum = table[Int((sum ^ UInt32(byte)) & 0xFF)] ^ sum >> 8 }
     return ~sum ^ 0x5354_554E

@@ -37,6 +37,26 @@ struct ClientPeerTests {
     #expect(bench.received.contains { $0.bytes == [9, 9] } && bench.received.contains { $0.bytes == [8] })
   }
 
+  @Test("What the server was told of a peer by ICMP is told on, and no more of it is kept than can be read")
+  func icmpErrors() throws {
+    let bench = Self.standing(Self.peer)
+    let report = try #require(ICMPReport(type: 3, code: 3, mtu: 0, family: .ipv4))
+    var batch = PacketBatch(capacity: 16_384, maximumCount: 128)
+    for _ in 0..<100 {
+      var writer = STUNWriter(.indication, .data, TransactionID(high: 1, low: 2))
+      writer.add(.xorPeerAddress, xor: Self.peer)
+      writer.add(report)
+      _ = writer.bytes.withUnsafeBytes { batch.append(copying: $0) }
+    }
+    bench.client.receive(batch, at: bench.now)
+    var told = 0
+    while let event = bench.client.pollEvent() {
+      #expect(event == .peerReported(Self.peer, report))
+      told += 1
+    }
+    #expect((1...64).contains(told) && bench.client.nextRun(&batch) == nil)
+  }
+
   @Test("A channel's header goes into the room in front, and packets of one size end up back to back")
   func inPlace() {
     let bench = Self.standing(Self.peer)

@@ -52,6 +52,19 @@ struct TurnServerTests {
     #expect(kit.server.allocationCount == 1)
   }
 
+  @Test("Names are to be hidden only where every name can be found by its hash: not where they are made with a secret")
+  func hiddenNames() {
+    var kit = ServerKit()
+    #expect(NonceFeatures(nonce: kit.nonce(ServerKit.flow()))?.hasUsernameAnonymity == true)
+    let secrets = TurnUsers(realm: "example.org", users: ["ada": .password(ServerKit.password)], secrets: ["north"])
+    let old = kit.nonce(ServerKit.flow())
+    kit.server.renew(ServerKit.settings(), users: secrets, at: kit.now, judge: { _ in nil })
+    let features = NonceFeatures(nonce: kit.nonce(ServerKit.flow()))
+    #expect(features?.hasUsernameAnonymity == false && features?.hasPasswordAlgorithms == true)
+    // Who holds a nonce of before is told to take another, and does not go on by the old word.
+    #expect(kit.request(.allocate, nonce: old) { $0.add(.requestedTransport, byte: 17) }.code == 438)
+  }
+
   @Test("Time-limited credentials are good until their time and with any of the secrets; the allocation outlives them")
   func timeLimited() {
     let users = TurnUsers(realm: "example.org", secrets: ["new", "old"])
@@ -357,6 +370,8 @@ struct TurnServerTests {
     let made = kit.allocate { $0.add(.mobilityTicket) }
     let id = try #require(kit.lastBegun)
     let ticket = try #require(made.read { $0.bytes(.mobilityTicket) })
+    // coturn's client takes it for a text that ends at a zero byte, of 32 bytes at most.
+    #expect(ticket.count <= 32 && ticket.allSatisfy { (0x21...0x7E).contains($0) }, "\(ticket)")
     _ = kit.bind(0x4000, ServerKit.peer())
     let moved = kit.request(.refresh, ServerKit.flow(9), transaction: TransactionID(high: 7, low: 7)) {
       $0.add(.mobilityTicket, ticket)
@@ -382,6 +397,41 @@ struct TurnServerTests {
     // Over a stream that has ended it is still there for a while.
     kit.server.closed(ServerKit.flow(9), at: kit.now)
     #expect(kit.request(.refresh, ServerKit.flow(12)) { $0.add(.mobilityTicket, newest) }.code == 0)
+  }
+
+  @Test("A ticket is text, as coturn's client takes it for a C string")
+  func ticketsAreText() {
+    for port in 0..<64 {
+      var kit = ServerKit(ServerKit.settings { $0.isMobile = true })
+      let answer = kit.allocate(ServerKit.flow(port: 5_000 + UInt16(port))) { $0.add(.mobilityTicket) }
+      let ticket = answer.read { $0.bytes(.mobilityTicket) } ?? []
+      #expect(ticket.count == 32 && ticket.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
+    }
+  }
+
+  @Test("An ICMP error is told to the client that may send there, whatever the port, and to nobody else")
+  func icmpErrors() throws {
+    var kit = ServerKit()
+    _ = kit.allocate()
+    let id = try #require(kit.lastBegun)
+    let report = try #require(ICMPReport(type: 3, code: 3, mtu: 0, family: .ipv4))
+    kit.server.icmpError(report, about: ServerKit.peer(), on: id, at: kit.now)
+    #expect(kit.settle().isEmpty && kit.server.counters.icmpErrors == 0)
+    #expect(kit.permit(ServerKit.peer(port: 0)) == 0)
+    kit.server.icmpError(report, about: ServerKit.peer(), on: id, at: kit.now)
+    let told = kit.settle()
+    #expect(told.count == 1 && kit.server.counters.icmpErrors == 1)
+    (told.first ?? []).withUnsafeBytes { bytes in
+      let message = STUNMessage(bytes)
+      #expect(message?.kind == .indication && message?.method == .data && message?[.data] == nil)
+      #expect(message?.icmpReport?.peer == ServerKit.peer() && message?.icmpReport?.report == report)
+    }
+    kit.pass(400)
+    kit.server.icmpError(report, about: ServerKit.peer(), on: id, at: kit.now)
+    #expect(kit.settle().isEmpty)
+    kit.pass(4_000)
+    kit.server.icmpError(report, about: ServerKit.peer(), on: id, at: kit.now)
+    #expect(kit.settle().isEmpty && kit.server.counters.icmpErrors == 1)
   }
 }
 

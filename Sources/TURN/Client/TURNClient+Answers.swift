@@ -15,6 +15,24 @@ extension TURNClient {
   private static let defaultLifetime = 600
   private static let largestTicket = 1024
 
+  /// What a message is to us.
+  public enum Proof: Sendable, Equatable {
+    /// It answers what we did not sign.
+    case unsigned
+    /// It answers a question that we signed, and is guarded by our key or is not.
+    case right, wrong
+  }
+
+  /// `nil` when nobody asked.
+  public func proof(of message: STUNMessage) -> Proof? {
+    guard message.kind == .success || message.kind == .failure, let transaction = transactions[message.transaction]
+    else {
+      return nil
+    }
+    guard let key = transaction.key else { return .unsigned }
+    return message.isAuthentic(key) ? .right : .wrong
+  }
+
   /// A message that is no data.
   mutating func handleAnswer(_ message: STUNMessage, at now: Instant) {
     guard message.kind == .success || message.kind == .failure,
@@ -30,7 +48,7 @@ extension TURNClient {
       return
     }
     let asksForProof = error.map { $0.number == 401 || $0.number == 438 } ?? false
-    if let key = transaction.key, !asksForProof, !message.isAuthentic(key) {
+    if let key = transaction.key, !asksForProof, !(isProven?(message) ?? message.isAuthentic(key)) {
       // As if it had not come; but when nothing better comes soon, it is what there is.
       if let error { transactions.hint(error, for: transaction.id, at: now) }
       ignored &+= 1
@@ -154,7 +172,9 @@ extension TURNClient {
     if phase == .asking { events.append(.answered) }
     phase = .standing
     guard !wanted.isEmpty else {
+      // Said once, without waiting for an answer.
       release(at: now)
+      stop()
       events.append(.failed(.violation("it gives an allocation of a family that was not asked for")))
       return
     }

@@ -143,6 +143,15 @@ extension TURNClient {
     let length: Int
   }
 
+  /// Of whom nothing is kept: a server that tells much is not remembered for it.
+  private mutating func note(_ report: ICMPReport, of peer: Endpoint) {
+    guard events.count < 64 else {
+      ignored &+= 1
+      return
+    }
+    events.append(.peerReported(peer, report))
+  }
+
   private mutating func forgetRuns() {
     found.removeAll(keepingCapacity: true)
     foundTaken = 0
@@ -165,12 +174,15 @@ extension TURNClient {
       handleAnswer(message, at: now)
       return
     }
-    guard message.method == .data, phase == .standing || phase == .moving,
+    guard message.method == .data, takesIndications,
       let peer = message.xorAddress(.xorPeerAddress), let data = message[.data],
       let start = bytes.baseAddress, let base = data.baseAddress
     else {
-      // An ICMP error that the server passes on, or nothing that we know.
-      ignored &+= 1
+      if message.method == .data, takesIndications, let (peer, report) = message.icmpReport {
+        note(report, of: peer)
+      } else {
+        ignored &+= 1
+      }
       return
     }
     found.append(Found(peer: peer, offset: offset + (base - start), length: data.count))

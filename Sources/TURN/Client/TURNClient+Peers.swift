@@ -41,6 +41,9 @@ extension TURNClient {
   public var wantedPeers: [Endpoint] { peers.wantedPeers }
   public var permittedAddresses: [IPAddress] { peers.wantedAddresses }
 
+  /// The peer of a channel that was asked for.
+  public func peer(ofChannel number: UInt16) -> Endpoint? { peers.peer(of: number) }
+
   /// Whether packets to a peer go by a channel.
   public func hasChannel(to peer: Endpoint) -> Bool { peers.channel(to: peer) != nil }
 
@@ -113,8 +116,8 @@ extension TURNClient {
     }
     if wasThere == false { events.append(.permitted(address)) }
     // Peers that the server gives no channel are reached by indications.
-    for (peer, channel) in peers.channels
-    where peer.address == address && channel.isWanted && channel.isRefused && channel.due == .distantFuture {
+    for peer in peers.wantedPeers where peer.address == address {
+      guard let channel = peers.channels[peer], channel.isRefused, channel.due == .distantFuture else { continue }
       peers.change(peer) { $0.due = now + Self.peerRefresh }
       events.append(.peerReady(peer))
     }

@@ -96,6 +96,9 @@ public struct TURNClient: ~Copyable {
   var found: [Found] = []
   var foundTaken = 0
 
+  /// In a replay, whether an answer is proven: what stands there for our key could not tell.
+  public var isProven: ((STUNMessage) -> Bool)?
+
   /// What could not be read or was of no use.
   public internal(set) var ignored: UInt64 = 0
   /// Round trip of the last answered question that was sent once.
@@ -122,6 +125,9 @@ public struct TURNClient: ~Copyable {
   public var canMove: Bool { ticket != nil && allocation != nil && phase != .over }
 
   public var isStanding: Bool { phase == .standing }
+
+  /// Whether packets of peers without a channel are taken.
+  public var takesIndications: Bool { phase == .standing || phase == .moving }
 
   // MARK: Life
 
@@ -214,7 +220,8 @@ public struct TURNClient: ~Copyable {
     guard phase != .over else { return }
     let (again, over) = transactions.handleTimeout(at: now)
     outgoing += again
-    for transaction in over { gaveUp(transaction, at: now) }
+    // The end of one may be the end of all.
+    for transaction in over where phase != .over { gaveUp(transaction, at: now) }
     guard phase == .standing else { return }
     if now >= expiry {
       beginAnew(after: .expired, at: now)
@@ -290,6 +297,10 @@ public struct TURNClient: ~Copyable {
 
   public mutating func nextDeadline() -> Instant? {
     isDeadlineNew = false
+    return deadline
+  }
+
+  public var deadline: Instant? {
     guard phase != .over else { return nil }
     var next = transactions.nextDeadline() ?? .distantFuture
     if phase == .standing { next = min(next, refreshDue, expiry, look, peers.nextDeadline()) }

@@ -63,6 +63,14 @@ public struct TURNCredentials: Sendable, Hashable {
     TURNCredentials(kind: .secret(user: user, secret))
   }
 
+  /// What of them may be told: whether they are made from a secret, and how many bytes the name has.
+  public var form: (isMade: Bool, nameLength: Int) {
+    switch kind {
+    case .password(let username, _): (false, username.utf8.count)
+    case .secret(let user, _): (true, user.utf8.count)
+    }
+  }
+
   /// A name and a password.
   ///
   /// - Parameter unixTime: seconds since 1970.
@@ -119,6 +127,8 @@ public enum TURNClientEvent: Sendable, Equatable {
   /// Addresses from which packets may come, beside the peers.
   case permitted(IPAddress)
   case permissionRefused(IPAddress, STUNErrorCode)
+  /// A router or the peer's host said so to the server (RFC 8656, section 11.5); the port is 0 where it is not known.
+  case peerReported(Endpoint, ICMPReport)
   /// The server sends us to another one, under its own name or the one that is given.
   case alternate(Endpoint, domain: String?)
   /// It came to nothing. The machine does nothing any more.

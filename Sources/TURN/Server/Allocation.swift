@@ -49,8 +49,6 @@ struct Allocation {
   /// Index of the user's quotas.
   let user: Int
   var source: IPAddress
-  var key: STUNKey
-  let algorithm: PasswordAlgorithm
   let isTCP: Bool
   let begin: Instant
   /// Of the Allocate, or of the last Refresh that moved it: a repetition is answered as before.
@@ -68,6 +66,8 @@ struct Allocation {
   /// When the relay looks after it next.
   var watchedAt: Instant?
   var connections = 0
+  /// The peer of the last Send indication, which the policy has let pass.
+  var judged: Endpoint?
 
   /// When something of it ends next.
   var nextEnd: Instant {

@@ -43,7 +43,7 @@ struct TokenBucket {
 /// not known to anybody outside.
 ///
 /// IPv6 sources count by their /64, of which one host has as many addresses as it likes.
-struct SourceBudget {
+public struct SourceBudget {
   private struct Place {
     var tokens: Int32
     var millisecond: Int64
@@ -55,6 +55,9 @@ struct SourceBudget {
   private let burst: Int
   private static let count = 8_192
 
+  /// What strangers are sent by a relay: `TurnLimit.sourceRate` with `TurnLimit.sourceBurst`.
+  public init(seed: UInt64) { self.init(rate: TurnLimit.sourceRate, burst: TurnLimit.sourceBurst, seed: seed) }
+
   init(rate: Int, burst: Int, seed: UInt64) {
     self.rate = rate
     self.burst = burst
@@ -62,7 +65,8 @@ struct SourceBudget {
     places = [Place](repeating: Place(tokens: Int32(clamping: burst), millisecond: 0), count: Self.count)
   }
 
-  mutating func take(_ bytes: Int, for source: IPAddress, at now: Instant) -> Bool {
+  /// Takes so many bytes; false, and none is taken, when the source has fewer.
+  public mutating func take(_ bytes: Int, for source: IPAddress, at now: Instant) -> Bool {
     let bits = Self.name(of: source).mapped
     var sum = seed
     for word in [UInt64(truncatingIfNeeded: bits >> 64), UInt64(truncatingIfNeeded: bits)] {
@@ -89,7 +93,7 @@ struct SourceBudget {
   }
 
   /// What counts as one source.
-  static func name(of source: IPAddress) -> IPAddress {
+  public static func name(of source: IPAddress) -> IPAddress {
     guard case .v6(let bits) = source.canonical else { return source.canonical }
     return .v6((bits >> 64) << 64)
   }

@@ -18,10 +18,17 @@ struct TurnNonce {
 
   static let size = 29
 
-  init(secret: [UInt8], begin: Instant) {
+  /// - Parameter hidesNames: clients are asked to hide names, and must then; where names are made with a secret nobody
+  ///   could tell whose they are.
+  init(secret: [UInt8], begin: Instant, hidesNames: Bool) {
     self.secret = secret
     self.begin = begin
-    features = NonceFeatures(hasPasswordAlgorithms: true, hasUsernameAnonymity: true).prefix
+    features = NonceFeatures(hasPasswordAlgorithms: true, hasUsernameAnonymity: hidesNames).prefix
+  }
+
+  /// Those that were made before are old with this.
+  func hidingNames(_ hidesNames: Bool) -> TurnNonce {
+    TurnNonce(secret: secret, begin: begin, hidesNames: hidesNames)
   }
 
   func make(for flow: TurnFlow, at now: Instant) -> String {

@@ -38,12 +38,31 @@ public enum TurnDrop: String, Sendable, Hashable, Codable, CaseIterable {
 /// What a relay counts, for metrics: all of it has few names.
 public struct TurnCounters: Sendable {
   public var allocations: UInt64 = 0
-  /// Data by the client's family and the peer's: "4-4", "4-6", "6-4", "6-6".
-  public var translations: [TurnTranslation: TurnTraffic] = [:]
+  /// Data by the client's family and the peer's: "4-4", "4-6", "6-4", "6-6"; those that there was.
+  public var translations: [TurnTranslation: TurnTraffic] {
+    var found: [TurnTranslation: TurnTraffic] = [:]
+    for client in AddressFamily.allCases {
+      for peer in AddressFamily.allCases {
+        let traffic = self[TurnTranslation(client: client, peer: peer)]
+        if traffic != TurnTraffic() { found[TurnTranslation(client: client, peer: peer)] = traffic }
+      }
+    }
+    return found
+  }
+
+  /// Counted for every run of packets, so it is a place and no search.
+  private var byFamilies = [TurnTraffic](repeating: TurnTraffic(), count: 4)
+
+  subscript(translation: TurnTranslation) -> TurnTraffic {
+    get { byFamilies[translation.place] }
+    set { byFamilies[translation.place] = newValue }
+  }
   /// Error answers by code.
   public var refusals: [Int: UInt64] = [:]
   public var drops: [TurnDrop: UInt64] = [:]
   public var bindings: UInt64 = 0
+  /// ICMP errors about what was sent to peers, told to clients.
+  public var icmpErrors: UInt64 = 0
 }
 
 public struct TurnTranslation: Hashable, Sendable, Codable, CustomStringConvertible {
@@ -56,6 +75,8 @@ public struct TurnTranslation: Hashable, Sendable, Codable, CustomStringConverti
   }
 
   public var description: String { "\(client.rawValue)-\(peer.rawValue)" }
+
+  fileprivate var place: Int { (client == .ipv4 ? 0 : 2) + (peer == .ipv4 ? 0 : 1) }
 }
 
 /// An allocation as it may be shown.

@@ -47,8 +47,8 @@ extension TurnServer {
     let seconds = grantedLifetime(message, allowsZero: false)
     var allocation = Allocation(
       id: id, flow: asker.flow, username: asker.name,
-      user: userStates.enter(asker.quotaName, rate: settings.userBandwidth, at: now), source: source, key: asker.key,
-      algorithm: asker.algorithm, isTCP: wanted.isTCP, begin: now, transaction: message.transaction, relays: [])
+      user: userStates.enter(asker.quotaName, rate: settings.userBandwidth, at: now), source: source,
+      isTCP: wanted.isTCP, begin: now, transaction: message.transaction, relays: [])
     enterSource(source)
     let expiry = now + .seconds(Int64(seconds))
     for (address, port) in wanted.places {
@@ -323,7 +323,7 @@ extension TurnServer {
     for channel in allocation.channels where !channel.hasEnded {
       queue(.channelEnded(id, relay: Int(channel.relay), number: channel.number, peer: channel.wire))
     }
-    for (connection, state) in connections where state.allocation == id {
+    for connection in connectionsInOrder(where: { $0.allocation == id }) {
       connections[connection] = nil
       queue(.drop(connection))
     }

@@ -26,7 +26,7 @@ extension TurnServer {
     let discovery = settings.alternates.lazy.compactMap {
       $0.answer(at: flow.local, changesAddress: change & 4 != 0, changesPort: change & 2 != 0)
     }.first
-    if !flow.transport.isStream {
+    if flow.transport == .udp {
       if let port = message.number(.responsePort) {
         remote = Endpoint(remote.address, port: UInt16(truncatingIfNeeded: port >> 16), scope: remote.scope)
       }

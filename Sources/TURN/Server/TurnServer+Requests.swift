@@ -16,17 +16,16 @@ extension TurnServer {
     let name: String
     let quotaName: String
     let key: STUNKey
-    let algorithm: PasswordAlgorithm
   }
 
-  mutating func handleRequest(_ message: STUNMessage, _ flow: TurnFlow, at now: Instant) {
+  mutating func handleRequest(_ message: STUNMessage, _ flow: TurnFlow, _ proof: TurnProof?, at now: Instant) {
     let methods: Set<STUNMethod> = [
       .allocate, .refresh, .createPermission, .channelBind, .connect, .connectionBind,
     ]
     guard !settings.isSTUNOnly, methods.contains(message.method) else {
       return refuse(.badRequest, message, flow, "the method \(message.method) is not served", at: now)
     }
-    guard let asker = authenticate(message, flow, at: now) else { return }
+    guard let asker = authenticate(message, flow, proof, at: now) else { return }
     let unknown = message.unknownAttributes(besides: Self.understood)
     guard unknown.isEmpty else {
       var writer = STUNWriter(.unknownAttribute, to: message)
@@ -50,60 +49,30 @@ extension TurnServer {
 
   // MARK: Who asks
 
-  private mutating func authenticate(_ message: STUNMessage, _ flow: TurnFlow, at now: Instant) -> Asker? {
+  private mutating func authenticate(
+    _ message: STUNMessage, _ flow: TurnFlow, _ proof: TurnProof?, at now: Instant
+  ) -> Asker? {
     if settings.isOpen, !message.hasIntegrity {
       return Asker(
-        flow: flow, name: "", quotaName: "\(SourceBudget.name(of: flow.remote.address))", key: STUNKey([], .sha1),
-        algorithm: .md5)
+        flow: flow, name: "", quotaName: "\(SourceBudget.name(of: flow.remote.address))", key: STUNKey([], .sha1))
     }
-    guard message.hasIntegrity else {
-      challenge(.unauthenticated, message, flow, nil, at: now)
-      return nil
-    }
-    guard let nonce = message[.nonce], message[.realm] != nil, message[.username] != nil || message[.userHash] != nil
-    else {
-      refuse(.badRequest, message, flow, "name, realm or nonce is missing", at: now)
-      return nil
-    }
-    guard nonces.isGood(nonce, for: flow, at: now) else {
-      challenge(.staleNonce, message, flow, nil, at: now)
-      return nil
-    }
-    guard let algorithm = algorithm(of: message) else {
+    switch proof ?? self.proof(in: message, flow, at: now) {
+    case .nothing: challenge(.unauthenticated, message, flow, nil, at: now)
+    case .incomplete: refuse(.badRequest, message, flow, "name, realm or nonce is missing", at: now)
+    case .staleNonce: challenge(.staleNonce, message, flow, nil, at: now)
+    case .otherAlgorithms:
       refuse(.badRequest, message, flow, "the password algorithms are not those that were offered", at: now)
-      return nil
+    case .otherRealm: challenge(.unauthenticated, message, flow, "another realm, or no name", at: now)
+    case .wrong: challenge(.unauthenticated, message, flow, "wrong name or password", at: now)
+    case .user(let name, let quotaName, let key, let isExpired):
+      // Whoever has an allocation keeps it; credentials that have expired make no new one.
+      guard !isExpired || byFlow[flow].flatMap({ self[$0]?.username }) == name else {
+        challenge(.unauthenticated, message, flow, "the credentials have expired", at: now)
+        return nil
+      }
+      return Asker(flow: flow, name: name, quotaName: quotaName, key: key)
     }
-    let name = message[.userHash].map { users.name(ofHash: [UInt8]($0)) ?? "" } ?? message.text(.username, limit: 508)
-    guard let name, message.text(.realm) == settings.realm else {
-      challenge(.unauthenticated, message, flow, "another realm, or no name", at: now)
-      return nil
-    }
-    let integrity: STUNIntegrity = message.integrities.contains(.sha256) ? .sha256 : .sha1
-    let found = users.keys(
-      of: name, realm: settings.realm, algorithm, integrity, unixSeconds: unixSeconds(at: now))
-    guard let key = found.keys.first(where: { message.isAuthentic($0) }) else {
-      challenge(.unauthenticated, message, flow, "wrong name or password", at: now)
-      return nil
-    }
-    // Whoever has an allocation keeps it; credentials that have expired make no new one.
-    if found.isExpired, byFlow[flow].flatMap({ self[$0]?.username }) != name {
-      challenge(.unauthenticated, message, flow, "the credentials have expired", at: now)
-      return nil
-    }
-    return Asker(flow: flow, name: name, quotaName: found.quotaName, key: key, algorithm: algorithm)
-  }
-
-  /// What we offer.
-  private static let algorithms: [PasswordAlgorithm] = [.sha256, .md5]
-
-  /// The algorithm that the client chose; `nil` when somebody has changed what we offered, or the client is confused.
-  private func algorithm(of message: STUNMessage) -> PasswordAlgorithm? {
-    let (list, choice) = (message[.passwordAlgorithms], message[.passwordAlgorithm])
-    if list == nil, choice == nil { return .md5 }
-    guard let list, let choice, Array(list) == PasswordAlgorithm.encoded(Self.algorithms),
-      let chosen = PasswordAlgorithm.list(choice), chosen.count == 1
-    else { return nil }
-    return chosen.first
+    return nil
   }
 
   /// 401 and 438: what a client needs to ask again. At most `TurnLimit.challenge` bytes.
@@ -114,7 +83,7 @@ extension TurnServer {
       var writer = STUNWriter(error, to: message)
       writer.add(.realm, settings.realm)
       writer.add(.nonce, nonces.make(for: flow, at: now))
-      writer.add(.passwordAlgorithms, PasswordAlgorithm.encoded(Self.algorithms))
+      writer.add(.passwordAlgorithms, PasswordAlgorithm.encoded(Self.offeredAlgorithms))
       return writer
     }
     var writer = written(error)
@@ -244,11 +213,7 @@ extension TurnServer {
     return asker
   }
 
-  mutating func drawTicket() -> [UInt8] {
-    var ticket: [UInt8] = []
-    for _ in 0..<2 { ticket.append(bigEndian: random.next()) }
-    return ticket
-  }
+  mutating func drawTicket() -> [UInt8] { TurnTicket.text(of: [drawSecret(), drawSecret()]) }
 
   // MARK: Permissions and channels (RFC 8656, sections 10 and 12)
 
@@ -385,9 +350,14 @@ extension TurnServer {
       return nil
     }
     // A permission is for an address; the ports of it are judged where they are used.
-    guard objection(to: peer, allocation) == nil else {
-      drop(isOwn(peer.address) ? .ownAddress : .forbidden)
-      return nil
+    if allocation.judged != peer {
+      guard objection(to: peer, allocation) == nil else {
+        drop(isOwn(peer.address) ? .ownAddress : .forbidden)
+        return nil
+      }
+      // An allocation of our own may be gone with the next packet.
+      let remembered = isOwn(peer.address) ? nil : peer
+      allocations[Int(id.slot)]?.judged = remembered
     }
     guard let forward = passed(toPeer: wire(peer), relay, id, flow, 1, data.count, at: now) else { return nil }
     return SendRequest(forward: forward, data: data, dontFragment: message[.dontFragment] != nil)

@@ -106,11 +106,15 @@ extension TurnServer {
   }
 
   mutating func expireConnections(at now: Instant) {
-    for (connection, state) in connections {
-      guard let deadline = state.deadline, deadline <= now else { continue }
+    for connection in connectionsInOrder(where: { $0.deadline.map { $0 <= now } ?? false }) {
       forget(connection)
       queue(.drop(connection))
     }
+  }
+
+  /// In an order that does not depend on a hash.
+  func connectionsInOrder(where isWanted: (PeerConnection) -> Bool) -> [ConnectionID] {
+    connections.filter { isWanted($0.value) }.keys.sorted { $0.number < $1.number }
   }
 
   private mutating func forget(_ connection: ConnectionID) {

@@ -58,6 +58,7 @@ public struct TurnServer {
   var nonces: TurnNonce
   var budget: SourceBudget
   var random: any RandomNumberGenerator
+  private var secrets: (any RandomNumberGenerator)?
   var judge: Judge
   private var clock: (at: Instant, unixSeconds: Int64)
 
@@ -91,25 +92,30 @@ public struct TurnServer {
 
   /// - Parameters:
   ///   - judge: says why data may not go to an endpoint; `nil` when it may. A port of 0 asks for the address alone.
+  ///   - secrets: where what no recording may have is drawn from, if that is another place.
   ///   - unixSeconds: wall time, for time-limited credentials; kept right by `setClock`.
   public init(
-    _ settings: TurnSettings, users: TurnUsers, random: any RandomNumberGenerator, at now: Instant, unixSeconds: Int64,
-    judge: @escaping Judge
+    _ settings: TurnSettings, users: TurnUsers, random: any RandomNumberGenerator,
+    secrets: (any RandomNumberGenerator)? = nil, at now: Instant, unixSeconds: Int64, judge: @escaping Judge
   ) {
     self.settings = settings
     self.users = users
     self.random = random
+    self.secrets = secrets
     self.judge = judge
     clock = (now, unixSeconds)
+    nonces = TurnNonce(secret: [], begin: now, hidesNames: users.canHideNames)
+    budget = SourceBudget(seed: self.random.next())
     var secret: [UInt8] = []
-    for _ in 0..<4 { secret.append(bigEndian: self.random.next()) }
-    nonces = TurnNonce(secret: secret, begin: now)
-    budget = SourceBudget(rate: TurnLimit.sourceRate, burst: TurnLimit.sourceBurst, seed: self.random.next())
+    for _ in 0..<4 { secret.append(bigEndian: drawSecret()) }
+    nonces = TurnNonce(secret: secret, begin: now, hidesNames: users.canHideNames)
     for address in settings.addresses where pools[address.local] == nil {
       pools[address.local] = PortPool(settings.ports)
     }
     totalBuckets = TokenBucket.pair(settings.totalBandwidth, at: now)
   }
+
+  mutating func drawSecret() -> UInt64 { secrets?.next() ?? random.next() }
 
   // MARK: Control
 
@@ -123,6 +129,7 @@ public struct TurnServer {
     _ settings: TurnSettings, users: TurnUsers, at now: Instant, judge: @escaping Judge
   ) {
     self.judge = judge
+    for slot in allocations.indices { allocations[slot]?.judged = nil }
     var next = settings
     next.addresses = self.settings.addresses
     next.ports = self.settings.ports
@@ -130,6 +137,7 @@ public struct TurnServer {
     next.alternates = self.settings.alternates
     self.settings = next
     self.users = users
+    nonces = nonces.hidingNames(users.canHideNames)
     totalBuckets = TokenBucket.pair(settings.totalBandwidth, at: now)
     userStates.setRate(settings.userBandwidth, at: now)
   }
@@ -150,8 +158,10 @@ public struct TurnServer {
   }
 
   /// A message of a client, of whatever it may be. The bytes are its own, and so are those of the answer.
+  ///
+  /// - Parameter proof: what it proves, where that was found out before or comes from a recording.
   public mutating func receive(
-    _ bytes: UnsafeRawBufferPointer, from flow: TurnFlow, at now: Instant
+    _ bytes: UnsafeRawBufferPointer, from flow: TurnFlow, proof: TurnProof? = nil, at now: Instant
   ) -> SendRequest? {
     guard let message = STUNMessage(bytes), message.isFingerprintRight != false else {
       drop(.malformed)
@@ -162,7 +172,7 @@ public struct TurnServer {
     case (.indication, .send) where !settings.isSTUNOnly: return send(message, flow, at: now)
     // A keepalive.
     case (.indication, .binding): break
-    case (.request, _): handleRequest(message, flow, at: now)
+    case (.request, _): handleRequest(message, flow, proof, at: now)
     default: drop(.unexpected)
     }
     return nil
@@ -254,6 +264,20 @@ public struct TurnServer {
     return Delivery(flow: flow, channel: nil, peer: peer)
   }
 
+  /// An ICMP error about data of a client (RFC 8656, section 11.5): the client is told if it may send there. Who says so
+  /// cannot be proven, and need not be: the error names a packet that this relay sent.
+  public mutating func icmpError(_ report: ICMPReport, about peer: Endpoint, on id: AllocationID, at now: Instant) {
+    let peer = worldly(peer)
+    guard let allocation = self[id], !allocation.isTCP, allocation.isPermitted(peer.address, at: now) else {
+      return drop(.noPermission)
+    }
+    var indication = STUNWriter(.indication, .data, TransactionID(using: &random))
+    indication.add(.xorPeerAddress, xor: peer)
+    indication.add(report)
+    counters.icmpErrors &+= 1
+    queue(indication.bytes, to: allocation.flow)
+  }
+
   private mutating func allocationID(of flow: TurnFlow) -> AllocationID? {
     if let recent, recent.flow == flow { return recent.id }
     guard let id = byFlow[flow] else { return nil }
@@ -273,8 +297,8 @@ public struct TurnServer {
     allocations[Int(id.slot)]?.traffic.packetsToPeers &+= UInt64(packets)
     allocations[Int(id.slot)]?.traffic.bytesToPeers &+= UInt64(bytes)
     let translation = TurnTranslation(client: flow.remote.address.canonical.family, peer: peer.family)
-    counters.translations[translation, default: TurnTraffic()].packetsToPeers &+= UInt64(packets)
-    counters.translations[translation, default: TurnTraffic()].bytesToPeers &+= UInt64(bytes)
+    counters[translation].packetsToPeers &+= UInt64(packets)
+    counters[translation].bytesToPeers &+= UInt64(bytes)
     return Forward(id: id, relay: relay, peer: peer)
   }
 
@@ -288,8 +312,8 @@ public struct TurnServer {
     allocations[Int(id.slot)]?.traffic.packetsToClient &+= UInt64(packets)
     allocations[Int(id.slot)]?.traffic.bytesToClient &+= UInt64(bytes)
     let translation = TurnTranslation(client: flow.remote.address.canonical.family, peer: family)
-    counters.translations[translation, default: TurnTraffic()].packetsToClient &+= UInt64(packets)
-    counters.translations[translation, default: TurnTraffic()].bytesToClient &+= UInt64(bytes)
+    counters[translation].packetsToClient &+= UInt64(packets)
+    counters[translation].bytesToClient &+= UInt64(bytes)
     return true
   }
 
@@ -301,7 +325,7 @@ public struct TurnServer {
   /// Data that something else forwarded in our name, to be counted here too; the allocation may have ended since.
   public mutating func count(_ traffic: TurnTraffic, of id: AllocationID, _ translation: TurnTranslation) {
     if let allocation = self[id] { allocations[Int(id.slot)]?.traffic = allocation.traffic + traffic }
-    counters.translations[translation] = (counters.translations[translation] ?? TurnTraffic()) + traffic
+    counters[translation] = counters[translation] + traffic
   }
 
   enum Direction: Int { case toPeers, toClient }
@@ -331,6 +355,9 @@ public struct TurnServer {
       peers: one.channels.map { .init(endpoint: $0.peer, channel: $0.number, relay: Int($0.relay)) },
       traffic: one.traffic, begin: one.begin, expiry: one.relays.map(\.expiry).max() ?? one.begin, isTCP: one.isTCP)
   }
+
+  /// Whether a client has an allocation by a flow.
+  public func hasAllocation(by flow: TurnFlow) -> Bool { byFlow[flow] != nil }
 
   /// Where an allocation's client is.
   public func flow(of id: AllocationID) -> TurnFlow? { self[id]?.flow }

@@ -24,6 +24,9 @@ public struct TurnUsers: Sendable {
       users.keys.map { (UserHash.of(username: $0, realm: realm), $0) }, uniquingKeysWith: { first, _ in first })
   }
 
+  /// Whether every name can be found by its hash.
+  var canHideNames: Bool { secrets.isEmpty }
+
   public var isEmpty: Bool { users.isEmpty && secrets.isEmpty }
 
   /// Of USERHASH. Time-limited names are known to nobody beforehand and cannot be hidden so.
