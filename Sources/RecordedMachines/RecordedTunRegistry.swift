@@ -145,16 +145,7 @@ public struct RecordedTunRegistry: Replayable {
   }
 
   private static func endpoint(_ inputs: RecordFields) throws(RecordingError) -> Endpoint {
-    let text = try inputs.text("from")
-    // A link-local address has its interface behind a `%`, which no text is read with.
-    if let percent = text.firstIndex(of: "%"), let bracket = text.lastIndex(of: "]"), percent < bracket,
-      let scope = UInt32(text[text.index(after: percent)..<bracket]),
-      let endpoint = Endpoint(text[..<percent] + text[bracket...])
-    {
-      return Endpoint(endpoint.address, port: endpoint.port, scope: scope)
-    }
-    guard let endpoint = Endpoint(text) else { throw RecordingError("`\(text)` is no endpoint") }
-    return endpoint
+    try Endpoint(recorded: try inputs.text("from"))
   }
 
   private static func addresses(_ fields: RecordFields, _ name: String) throws(RecordingError) -> [IPAddress] {

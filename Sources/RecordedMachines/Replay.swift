@@ -146,7 +146,11 @@ public struct Replay {
     guard let kind = MachineKind.all.first(where: { $0.name == name }) else {
       throw RecordingError("there is no machine of the kind `\(name)`; was it recorded by a later version?")
     }
-    guard machines.count < Self.mostMachines else { throw RecordingError("too many machines at once") }
+    guard machines.count < Self.mostMachines,
+      kind.most.map({ most in machines.values.lazy.filter { $0.kind == name }.count < most }) ?? true
+    else {
+      throw RecordingError("too many machines at once")
+    }
     let about = fields.has("about") ? try fields.text("about") : ""
     let capture = Capture()
     capture.now = Instant(nanoseconds: try fields.number("at"))

@@ -39,6 +39,8 @@ class ReplayedMachine {
 /// The maker of machines of one kind.
 struct MachineKind: Sendable {
   let name: String
+  /// As many may be there at once, where one is large.
+  let most: Int?
   let make: @Sendable (RecordFields, Recorder, String) throws(RecordingError) -> ReplayedMachine
 
   private final class Box<Machine: Replayable & ~Copyable>: ReplayedMachine {
@@ -49,8 +51,9 @@ struct MachineKind: Sendable {
     override func replay(_ call: RecordCall) throws(RecordingError) { try machine.replay(call) }
   }
 
-  init<Machine: Replayable & ~Copyable>(_ type: Machine.Type) {
+  init<Machine: Replayable & ~Copyable>(_ type: Machine.Type, most: Int? = nil) {
     name = type.kind
+    self.most = most
     make = { (seed, recorder, about) throws(RecordingError) in
       Box(try Machine(seed: seed, recorder: recorder, about: about))
     }
@@ -68,5 +71,6 @@ struct MachineKind: Sendable {
     MachineKind(RecordedWebSocketReceiver.self), MachineKind(RecordedDecoder<ProxyHeaderDecoder>.self),
     MachineKind(RecordedDecoder<LinkDecoder>.self), MachineKind(RecordedNodeSelector.self),
     MachineKind(RecordedFairQueue.self), MachineKind(RecordedPeerTimers.self),
+    MachineKind(RecordedTurnServer.self, most: 256), MachineKind(RecordedTURNClient.self),
   ]
 }

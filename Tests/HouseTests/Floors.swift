@@ -66,7 +66,7 @@ struct Module {
       name: "RecordedMachines", floor: .protocols,
       also: [
         "Recording", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux", "SOCKS", "HTTPProxy",
-        "WebSocket", "ProxyProtocol", "NodeSelection", "WireGuard",
+        "WebSocket", "ProxyProtocol", "NodeSelection", "WireGuard", "STUN", "TURN",
       ]),
     Module(name: "PartDescriptors", floor: .plan),
     Module(name: "Configuration", floor: .plan, also: ["PartDescriptors"], libraries: ["CYAML"]),

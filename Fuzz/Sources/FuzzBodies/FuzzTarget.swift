@@ -39,6 +39,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case stun
   /// The relay's machine: clients, peers and time, chosen by the bytes.
   case turn
+  /// The machine of a relay's client: a server that says anything, peers and time, chosen by the bytes.
+  case turnClient = "turn-client"
   /// Recordings of machines, which strangers send: the reader, the replay and the timeline.
   case recording
   /// The check of a network: NATs, lifetimes, relays, and servers' names.
@@ -65,6 +67,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .talk: try fuzzTalk(bytes, &marks)
     case .stun: try fuzzSTUN(bytes, &marks)
     case .turn: try fuzzTURN(bytes, &marks)
+    case .turnClient: try fuzzTURNClient(bytes, &marks)
     case .recording: try fuzzRecording(bytes, &marks)
     case .discovery: try fuzzDiscovery(bytes, &marks)
     }
@@ -96,6 +99,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .talk: TalkPlace.allCases.map { "\($0)" }
     case .stun: STUNPlace.allCases.map { "\($0)" }
     case .turn: TURNPlace.allCases.map { "\($0)" }
+    case .turnClient: TURNClientPlace.allCases.map { "\($0)" }
     case .recording: RecordingPlace.allCases.map { "\($0)" }
     case .discovery: DiscoveryPlace.allCases.map { "\($0)" }
     }

@@ -5,7 +5,7 @@ enum RecordingPlace: Int, CaseIterable {
   case machine, note, over, equal, different, refused, unfinished, cutOff, shown
   case tunClient, tunRegistry, smux, socks5Server, socks5Client, socks4Request, socks4Reply, socks5Reply, relayRequest
   case relayResponse, httpRequest, httpResponse, httpBody, webSocketClient, webSocketServer, webSocketReceiver, proxy
-  case link, nodeSelector, fairQueue, wireGuardTimers
+  case link, nodeSelector, fairQueue, wireGuardTimers, turnServer, turnClient
 
   /// The place of a kind of machine.
   init?(kind: String) {
@@ -31,6 +31,8 @@ enum RecordingPlace: Int, CaseIterable {
     case "node.selector": self = .nodeSelector
     case "fair.queue": self = .fairQueue
     case "wireguard.timers": self = .wireGuardTimers
+    case "turn.server": self = .turnServer
+    case "turn.client": self = .turnClient
     default: return nil
     }
   }
