@@ -51,6 +51,9 @@ extension PartCatalog {
       .listener, ["tls"], .available, "TLS over TCP", keys: tcpKeepaliveKeys + [mptcpKey], transport: "tls",
       overhead: Overhead(bytes: 22), encrypts: true, abilities: [.proxyProtocol]),
     PartDescriptor(
+      .listener, ["dtls"], .available, "DTLS 1.2 over UDP, for the handler `turn`", carries: .datagrams,
+      transport: "dtls", encrypts: true),
+    PartDescriptor(
       .listener, ["quic"], .available, "QUIC, one stream for each connection",
       keys: quicKeys + [maxStreamsKey, backlogKey] + quicOnlyKeys,
       transport: "quic", overhead: quicOverhead, encrypts: true),
@@ -104,7 +107,6 @@ extension PartCatalog {
     later(["wt"], "WebTransport streams", transport: "wt", encrypts: true),
     later(["grpc"], "a gRPC stream for each connection", transport: "grpc", encrypts: true),
     later(["kcp"], "KCP", transport: "kcp"),
-    later(["dtls"], "DTLS 1.2", transport: "dtls", encrypts: true),
     later(["ftcp"], "fake TCP packets as datagrams", transport: "ftcp"),
     later(["pht"], "a plain HTTP tunnel", transport: "pht"),
     later(["phts"], "a plain HTTP tunnel over TLS", transport: "phts", encrypts: true),

@@ -10,9 +10,10 @@ struct RelayCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "relay", abstract: "Run a STUN and TURN server, from options or from coturn's file.",
     discussion: """
-      UDP and TCP at port 3478, TLS at 5349 where there is a certificate. Private
-      and local addresses are refused as peers unless --allow names them, and a relay
-      that asks nobody for credentials does not start. More: docs/relay.md.
+      UDP and TCP at port 3478, TLS at 5349 where there is a certificate, and DTLS
+      where --dtls-listen says. Private and local addresses are refused as peers
+      unless --allow names them, and a relay that asks nobody for credentials does
+      not start. More: docs/relay.md.
 
       EXAMPLE
         culvert relay --realm example.org --user alice:wonderland
@@ -41,6 +42,9 @@ struct RelayCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Where TLS is listened for; :5349. May be repeated.", valueName: "address"))
   var tlsListen: [String] = []
 
+  @Option(help: ArgumentHelp("Where DTLS is listened for, such as :5349. May be repeated.", valueName: "address"))
+  var dtlsListen: [String] = []
+
   @Flag(name: .customLong("no-udp"), help: "Do not listen with UDP.")
   var noUDP = false
 
@@ -48,7 +52,8 @@ struct RelayCommand: ParsableCommand {
   var noTCP = false
 
   @Option(
-    help: ArgumentHelp("The certificate of TLS, PEM; SIGHUP reads it again.", valueName: "file"), completion: .file())
+    help: ArgumentHelp("The certificate of TLS and DTLS, PEM; SIGHUP reads it again.", valueName: "file"),
+    completion: .file())
   var cert: String?
 
   @Option(help: ArgumentHelp("Its private key, PEM.", valueName: "file"), completion: .file())
@@ -149,22 +154,7 @@ struct RelayCommand: ParsableCommand {
 
   // MARK: As `run` takes them
 
-  @Flag(help: "Warnings about security are errors.")
-  var strict = false
-
-  @Option(help: "Names the control socket /run/culvert/NAME.sock; culvert.")
-  var name: String?
-
-  @Option(help: "The control socket's place, instead of /run/culvert/NAME.sock.")
-  var socket: String?
-
-  @Option(
-    help: "trace, debug, info, warn or error; overrides the file's `log`.",
-    completion: .list(["trace", "debug", "info", "warn", "error"]))
-  var logLevel: String?
-
-  @Option(help: "text or json.", completion: .list(["text", "json"]))
-  var logFormat: String?
+  @OptionGroup var running: RunOptions
 
   func validate() throws {
     if fromCoturn != nil, let first = options.first {
@@ -176,13 +166,17 @@ struct RelayCommand: ParsableCommand {
     if !tlsListen.isEmpty, cert == nil {
       throw ValidationError("`--tls-listen` needs `--cert` and `--key`: clients look at the certificate")
     }
+    if !dtlsListen.isEmpty, cert == nil {
+      throw ValidationError("`--dtls-listen` needs `--cert` and `--key`: clients look at the certificate")
+    }
     if noUDP, noTCP, cert == nil { throw ValidationError("nothing is left to listen with") }
   }
 
   func run() throws {
     if prints || checks { return try show() }
     // As `run` would have got it; what it is to run is put in its place.
-    var command = try Run.parse(["-C", fromCoturn ?? "{}"] + runWords)
+    var command = try Run.parse(["-C", fromCoturn ?? "{}"])
+    command.options = running
     if fromCoturn == nil {
       command.input.files = []
       command.input.relay = options
@@ -195,7 +189,7 @@ struct RelayCommand: ParsableCommand {
     var input = try ConfigurationInput.parse(fromCoturn.map { ["-C", $0] } ?? [])
     if fromCoturn == nil { input.relay = options }
     let report = SourceFiles.check(
-      input.files, arguments: input.arguments, options: SourceFiles.Options(strict: strict))
+      input.files, arguments: input.arguments, options: SourceFiles.Options(strict: running.strict))
     SourceFiles.printDiagnostics(report, format: .text, to: prints ? .standardError : .standardOutput)
     if report.exitCode != 0 { throw ExitCode(report.exitCode) }
     if checks, report.diagnostics.isEmpty, report.accepted.isEmpty { print("no problems found") }
@@ -203,21 +197,12 @@ struct RelayCommand: ParsableCommand {
     SourceFiles.write(text, to: 1)
   }
 
-  private var runWords: [String] {
-    var words = strict ? ["--strict"] : []
-    for (option, value) in [
-      ("--name", name), ("--socket", socket), ("--log-level", logLevel), ("--log-format", logFormat),
-    ] {
-      if let value { words += [option, value] }
-    }
-    return words
-  }
-
   /// What was given, for the configuration that it means.
   private var options: [RelayOption] {
     var options: [RelayOption] = []
     for (option, values) in [
-      ("listen", listen), ("tls-listen", tlsListen), ("alternate", alternate), ("user", user), ("secret", secret),
+      ("listen", listen), ("tls-listen", tlsListen), ("dtls-listen", dtlsListen), ("alternate", alternate),
+      ("user", user), ("secret", secret),
       ("external", external), ("address", address), ("allow", allow), ("deny", deny),
     ] {
       options += values.map { RelayOption(option, $0) }

@@ -9,8 +9,10 @@ struct ReplayCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "replay", abstract: "Run a recording's machines again and compare every outcome.",
     discussion: """
-      A recording comes from `culvert run --record FILE` or `culvert lab --record DIRECTORY`. It holds no payload
-      and no secrets: docs/record.md says what it holds. Nothing is sent and nothing on this host changes.
+      A recording comes from `culvert run --record FILE`, `culvert relay --record
+      FILE` or `culvert lab --record DIRECTORY`. It holds no payload and no secrets:
+      docs/record.md says what it holds. Nothing is sent and nothing on this host
+      changes.
       Exit code: 0 all outcomes are equal, 1 one differs, 2 the recording cannot be read.
 
       EXAMPLE

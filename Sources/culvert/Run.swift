@@ -29,22 +29,7 @@ struct Run: ParsableCommand {
     completion: .list(ConfigurationText.Format.allCases.map(\.rawValue)))
   var output: String?
 
-  @Flag(help: "Warnings about security are errors, unless the file accepts them with a reason.")
-  var strict = false
-
-  @Option(help: "Names the control socket /run/culvert/NAME.sock; culvert, with the number of a worker behind it.")
-  var name: String?
-
-  @Option(help: "The control socket's place, instead of /run/culvert/NAME.sock.")
-  var socket: String?
-
-  @Option(
-    help: "trace, debug, info, warn or error; overrides the file's `log`.",
-    completion: .list(["trace", "debug", "info", "warn", "error"]))
-  var logLevel: String?
-
-  @Option(help: "text or json; overrides the file's `log`.", completion: .list(["text", "json"]))
-  var logFormat: String?
+  @OptionGroup var options: RunOptions
 
   @Flag(name: .customShort("D"), help: "Log at level debug; twice (-D -D, -DD): trace.")
   var debug: Int
@@ -54,8 +39,6 @@ struct Run: ParsableCommand {
     help: "Leave the kernel's echo replies to our ICMP envelopes alone: no nftables rule.")
   var noReflectionFilter = false
 
-  @OptionGroup var recording: RecordOption
-
   func validate() throws {
     if input.isEmpty {
       throw ValidationError(
@@ -64,18 +47,12 @@ struct Run: ParsableCommand {
     if let output, ConfigurationText.Format(rawValue: output) == nil {
       throw ValidationError("`\(output)` is no format; use yaml or json")
     }
-    if let logLevel, Log.Level(name: logLevel) == nil {
-      throw ValidationError("`\(logLevel)` is no log level; use trace, debug, info, warn or error")
-    }
-    if let logFormat, logFormat != "text", logFormat != "json" {
-      throw ValidationError("`\(logFormat)` is no log format; use text or json")
-    }
   }
 
   func run() throws {
     if let output, let format = ConfigurationText.Format(rawValue: output) { return try print(as: format) }
     if ConfigurationInput.worker != nil { Workers.follow() }
-    let checkOptions = SourceFiles.Options(strict: strict, host: .obstacles)
+    let checkOptions = SourceFiles.Options(strict: options.strict, host: .obstacles)
     let report = SourceFiles.check(input.files, arguments: input.arguments, options: checkOptions)
     SourceFiles.printDiagnostics(report, format: .text, to: .standardError)
     guard report.mayRun, let configuration = report.configuration else { throw ExitCode(max(1, report.exitCode)) }
@@ -112,15 +89,15 @@ struct Run: ParsableCommand {
     }
     let recorded: RecordingFile?
     do throws(SystemError) {
-      recorded = try recording.start(loop, log, configuration)
+      recorded = try self.options.recording.start(loop, log, configuration)
     } catch {
       SourceFiles.write("error: there can be no recording: \(Log.escape("\(error)"))\n", to: 2)
       throw ExitCode(1)
     }
     var options = Daemon.Options()
     options.filtersReflection = !noReflectionFilter
-    options.name = name ?? (ConfigurationInput.worker.map { "culvert-\($0)" } ?? "culvert")
-    options.controlSocket = socket ?? getenv("CULVERT_SOCKET").map { String(cString: $0) }
+    options.name = self.options.name ?? (ConfigurationInput.worker.map { "culvert-\($0)" } ?? "culvert")
+    options.controlSocket = self.options.socket ?? getenv("CULVERT_SOCKET").map { String(cString: $0) }
     let daemon = Daemon(loop: loop, log: log, options: options)
     do throws(StartFailure) {
       try daemon.start(configuration)
@@ -174,7 +151,7 @@ struct Run: ParsableCommand {
   }
 
   private func level(_ block: LogConfiguration?) -> Log.Level {
-    if let logLevel, let chosen = Log.Level(name: logLevel) { return chosen }
+    if let logLevel = options.logLevel, let chosen = Log.Level(name: logLevel) { return chosen }
     if debug > 1 { return .trace }
     if debug == 1 { return .debug }
     if let chosen = Self.variable("GOST_LOGGER_LEVEL").flatMap({ Log.Level(name: $0) }) { return chosen }
@@ -182,7 +159,7 @@ struct Run: ParsableCommand {
   }
 
   private func format(_ block: LogConfiguration?) -> Log.Format {
-    if let logFormat { return logFormat == "json" ? .json : .text }
+    if let logFormat = options.logFormat { return logFormat == "json" ? .json : .text }
     return block?.format == .json ? .json : .text
   }
 }

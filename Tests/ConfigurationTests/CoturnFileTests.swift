@@ -53,8 +53,8 @@ import Values
     #expect(report.diagnostics.allSatisfy { $0.severity == .note }, "\(report.rendered)")
     #expect(!report.rendered.contains("Wq7mT2"))
     let configuration = try #require(report.configuration)
-    #expect(configuration.services.map(\.name.value) == ["relay-udp", "relay-tls"])
-    #expect(configuration.services.map(\.addr.value) == [":3478", ":5349"])
+    #expect(configuration.services.map(\.name.value) == ["relay-udp", "relay-tls", "relay-dtls"])
+    #expect(configuration.services.map(\.addr.value) == [":3478", ":5349", ":5349"])
     #expect(configuration.services.last?.listener.tls?.certFile?.value == "/etc/relay/fullchain.pem")
     let turn = try #require(configuration.services.last.flatMap(configuration.turn))
     #expect(turn.realm == "meet.example.org")
@@ -235,7 +235,7 @@ import Values
   func switches() {
     let plain = yaml("user=alice:wonderland")
     for name in [
-      "no-udp", "no-tcp", "no-tls", "no-tcp-relay", "mobility", "stun-only", "software-attribute",
+      "no-udp", "no-tcp", "no-tls", "no-dtls", "no-tcp-relay", "mobility", "stun-only", "software-attribute",
       "keep-address-family",
       "allow-loopback-peers", "rfc5780", "Verbose", "syslog", "no-tlsv1_2",
     ] {
@@ -259,13 +259,38 @@ import Values
     #expect(findings("realm=a\nrealm=b").map(\.code) == [.duplicateKey])
     #expect(findings("realm=a\nrealm=a").isEmpty)
     #expect(findings("realm=").map(\.code) == [.missingKey])
-    #expect(findings("cert=a\npkey=b\nlistening-port=5349\ntls-listening-port=5349").map(\.code) == [.coturnLeftOut])
+    let shared = findings("cert=a\npkey=b\nlistening-port=5349\ntls-listening-port=5349")
+    #expect(shared.map(\.code) == [.coturnLeftOut, .coturnLeftOut])
+    #expect(shared.allSatisfy { $0.severity == .warning })
     // The more exact of two decides here, the allowed one in coturn.
     let both = findings("allowed-peer-ip=10.0.0.0-10.255.255.255\ndenied-peer-ip=10.1.0.0-10.1.255.255")
     #expect(both.map(\.code) == [.coturnLeftOut] && both.first?.severity == .warning)
     let same = findings("allowed-peer-ip=10.0.0.9\ndenied-peer-ip=10.0.0.9")
     #expect(same.map(\.code) == [.coturnLeftOut])
     #expect(!yaml("user=a:bbbbbbbb\nallowed-peer-ip=10.0.0.9\ndenied-peer-ip=10.0.0.9").contains("egress.deny"))
+  }
+
+  @Test("DTLS stands beside TLS unless the file says otherwise, and what is not asked for is told")
+  func datagrams() throws {
+    func transports(_ lines: String) -> [String] {
+      let services = load("user=alice:wonderland\n\(lines)").configuration?.services ?? []
+      return services.map { "\($0.listener.type.value) \($0.addr.value)" }
+    }
+    let certificate = "cert=/a.pem\npkey=/b.pem\nno-tcp\nno-udp\ntls-listening-port=5350"
+    #expect(transports(certificate) == ["tls :5350", "dtls :5350"])
+    #expect(findings(certificate).map(\.code) == [.coturnLeftOut])
+    #expect(findings(certificate).first?.severity == .note)
+    #expect(transports("\(certificate)\ndtls") == ["tls :5350", "dtls :5350"])
+    #expect(findings("\(certificate)\ndtls").isEmpty && findings("\(certificate)\nno-dtls").isEmpty)
+    #expect(transports("\(certificate)\nno-dtls") == ["tls :5350"])
+    #expect(transports("\(certificate)\nno-dtls=0\nno-tls") == ["dtls :5350"])
+    #expect(transports("no-tcp\ndtls") == ["udp :3478"])
+    #expect(findings("no-tcp\ndtls").map(\.code) == [.certificateWithoutKey])
+    #expect(transports("\(certificate)\nno-tlsv1_2") == ["tls :5350"])
+    #expect(findings("\(certificate)\nno-tlsv1_2").map(\.severity) == [.note])
+    // Only streams can ask for TCP allocations.
+    let report = load("user=alice:wonderland\n\(certificate)\nno-tls")
+    #expect(report.configuration.flatMap { whole in whole.services.first.flatMap(whole.turn) }?.relaysTCP == false)
   }
 
   @Test("Files are told apart by what is in them")
@@ -387,6 +412,20 @@ import Values
       ])
     let turn = report.configuration.flatMap { whole in whole.services.first.flatMap(whole.turn) }
     #expect(turn?.secrets.count == 2)
+  }
+
+  @Test("DTLS is listened for where an option says so, with the certificate of TLS")
+  func datagrams() throws {
+    let report = check([
+      ("user", "alice:wonderland"), ("dtls-listen", ":5349"), ("dtls-listen", "[2001:db8::1]:443"), ("cert", "c.pem"),
+      ("key", "k.pem"), ("no-tcp", nil),
+    ])
+    #expect(report.diagnostics.isEmpty, "\(report.rendered)")
+    #expect(
+      report.configuration?.services.map { "\($0.name.value) \($0.addr.value)" } == [
+        "relay-udp :3478", "relay-tls :5349", "relay-dtls :5349", "relay-dtls-2 [2001:db8::1]:443",
+      ])
+    #expect(report.configuration?.services.last?.listener.tls?.keyFile?.value == "k.pem")
   }
 
   @Test("What is wrong is shown in the option that has it, and no secret with it")

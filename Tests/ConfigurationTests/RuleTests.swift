@@ -131,8 +131,8 @@ import Values
     let available = PartCatalog.parts(kind).filter { $0.availability == .available }.map(\.name)
     let expected: [PartKind: [String]] = [
       .listener: [
-        "tun", "wireguard", "udp", "tcp", "tls", "quic", "icmp", "icmp6", "ws", "wss", "mws", "mwss", "mtls", "mtcp",
-        "rtcp", "rudp", "turn",
+        "tun", "wireguard", "udp", "tcp", "tls", "dtls", "quic", "icmp", "icmp6", "ws", "wss", "mws", "mwss", "mtls",
+        "mtcp", "rtcp", "rudp", "turn",
       ],
       .handler: [
         "tun", "wireguard", "turn", "relay", "auto", "http", "socks4", "socks5", "tcp", "udp", "forward", "rtcp",

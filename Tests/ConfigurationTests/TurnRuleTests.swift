@@ -131,11 +131,15 @@ import Values
       ])
   }
 
-  @Test("The server stands on udp, tcp and tls")
+  @Test("The server stands on udp, tcp, tls and dtls")
   func listeners() {
     #expect(check(Self.server(listener: "{type: tcp}")).codes.isEmpty)
     #expect(check(Self.server("tcpRelay: true", listener: "{type: tls}")).codes.isEmpty)
-    #expect(check(Self.server(listener: "{type: dtls}")).codes == [.partNotYet])
+    #expect(check(Self.server(listener: "{type: dtls}")).codes.isEmpty)
+    #expect(check(Self.server("tcpRelay: true", listener: "{type: dtls}")).codes == [.keyWithoutEffect])
+    #expect(check(Self.server("xdp: auto", listener: "{type: dtls}")).codes == [.keyWithoutEffect])
+    let newer = check(Self.server(listener: "{type: dtls, tls: {options: {minVersion: VersionTLS13}}}"))
+    #expect(newer.codes == [.tlsVersions] && newer.fixed(.tlsVersions)?.contains("VersionTLS12") == true)
     #expect(check(Self.server(listener: "{type: quic}")).codes == [.handlerListenerMismatch])
     #expect(
       check(Self.server(listener: "{type: quic}")).fixed(.handlerListenerMismatch)?.contains("{type: tls}") == true)
@@ -143,6 +147,27 @@ import Values
     #expect(check(Self.server("xdp: auto", listener: "{type: tcp}")).codes == [.keyWithoutEffect])
     #expect(check(Self.server("alternate: 192.0.2.2:3479", listener: "{type: tls}")).codes == [.keyWithoutEffect])
     #expect(check(Self.server() + "  forwarder: {nodes: [{addr: 192.0.2.1:1}]}\n").codes == [.forwarderIgnored])
+  }
+
+  @Test("Nothing but the server stands on dtls yet, and no node is dialled by it")
+  func datagrams() {
+    for handler in ["relay", "auto", "socks5", "udp", "tcp", "forward"] {
+      let report = check("services: [{name: a, addr: ':5349', handler: {type: \(handler)}, listener: {type: dtls}}]")
+      #expect(report.first(.partNotYet)?.message.contains("`dtls` with the handler `\(handler)`") == true)
+      #expect(!report.codes.contains(.handlerListenerMismatch), "\(report.codes)")
+    }
+    let node = check("hops: [{name: h, nodes: [{name: n, addr: '192.0.2.1:1', dialer: {type: dtls}}]}]")
+    #expect(node.codes.contains(.partNotYet))
+    // A port of UDP is not that of TCP with the same number, and is that of another service over UDP.
+    func both(_ listener: String) -> [DiagnosticCode] {
+      check(
+        Self.server(listener: "{type: dtls}")
+          + "- {name: b, addr: ':3478', handler: {type: relay, auth: {username: a, password: wonderland}}, "
+          + "listener: {type: \(listener)}}\n"
+      ).codes
+    }
+    #expect(both("tls").isEmpty)
+    #expect(!both("quic").isEmpty)
   }
 
   @Test("Beside `stunOnly` nothing that is for relaying has an effect")

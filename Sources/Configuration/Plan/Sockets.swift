@@ -87,7 +87,7 @@ extension Configuration {
     case "rudp" where listenerChain(of: service) == nil: transport = .udp
     // All messages take the chain, unless a port is written for peers that come by themselves.
     case "wireguard" where chain(of: service) != nil && address.port == 0: return nil
-    case "udp", "quic", "wireguard": transport = .udp
+    case "udp", "dtls", "quic", "wireguard": transport = .udp
     case "tun" where service.isTunServer: transport = .udp
     case "icmp": transport = .icmp
     case "icmp6": transport = .icmp6
@@ -173,7 +173,7 @@ extension SocketTransport {
 extension ServiceConfiguration {
   /// Whether what its clients send are packets or datagrams.
   var carriesDatagrams: Bool {
-    hasInterface || ["udp", "rudp", "turn"].contains(listener.descriptor?.name)
+    hasInterface || ["udp", "dtls", "rudp", "turn"].contains(listener.descriptor?.name)
   }
 
   /// What the interface is named: as the file says, else a WireGuard interface as its service where that can be;

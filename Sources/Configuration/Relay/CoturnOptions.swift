@@ -60,12 +60,7 @@ struct CoturnOption {
     ),
     CoturnOption("no-udp", .flag, .translated), CoturnOption("no-tcp", .flag, .translated),
     CoturnOption("no-tls", .flag, .translated),
-    CoturnOption("no-dtls", .flag, .kept("there is no listener for DTLS")),
-    CoturnOption(
-      "dtls", .flag,
-      .leftOut(
-        "there is no listener for DTLS yet",
-        help: "`turns:` over TCP works; it is what clients try where UDP is blocked")),
+    CoturnOption("no-dtls", .flag, .translated), CoturnOption("dtls", .flag, .translated),
     CoturnOption("rfc5780", .flag, .translated), CoturnOption("no-rfc5780", .flag, .translated),
   ]
 

@@ -2,9 +2,9 @@ import Values
 
 /// From the lines of a `turnserver.conf` to a relay: where it listens, whom it lets in, where it relays.
 ///
-/// The defaults are coturn's where they are part of what the file says (UDP and TCP at 3478, TLS at 5349 where there is a
-/// certificate, TCP relaying unless it is switched off), and Culvert's where coturn's are open: private networks are
-/// refused as peers unless the file allows them by name.
+/// The defaults are coturn's where they are part of what the file says (UDP and TCP at 3478, TLS and DTLS at 5349 where
+/// there is a certificate, TCP relaying unless it is switched off), and Culvert's where coturn's are open: private networks
+/// are refused as peers unless the file allows them by name.
 struct CoturnTranslation {
   let lines: [CoturnFile.Line]
   let file: SourceFile
@@ -94,14 +94,15 @@ struct CoturnTranslation {
         .coturnLeftOut, "port \(encrypted) is for TLS alone: coturn looks at each connection, whether it is plain",
         .warning, at: line, "the same as `listening-port`", help: ["give TLS a port of its own, 5349 as a rule"])
     }
+    let hasDTLS = wantsDTLS(at: encrypted, besideUDP: hasUDP && plain == encrypted)
     let alternate = hasUDP ? alternateAddress(hosts, plain) : nil
     let tlsPlace = tlsPort?.0.value.span
     for host in hosts {
       let isSecond = alternate?.isTaken(host) == true
       if hasUDP, !isSecond { listen("udp", host, plain, alternate?.metadata(of: host)) }
       if hasTCP { listen("tcp", host, plain) }
-      if hasTLS {
-        listen("tls", Host(text: host.text, span: hosts.count > 1 ? host.span : tlsPlace ?? host.span), encrypted)
+      for (transport, isWanted) in [("tls", hasTLS), ("dtls", hasDTLS)] where isWanted {
+        listen(transport, Host(text: host.text, span: hosts.count > 1 ? host.span : tlsPlace ?? host.span), encrypted)
       }
     }
     for line in all("aux-server") {
@@ -115,14 +116,17 @@ struct CoturnTranslation {
       }
     }
     proxied(hosts)
-    if relay.listeners.contains(where: { $0.transport != "udp" }), !isOn("no-tcp-relay"), !isOn("stun-only") {
+    if relay.listeners.contains(where: { !["udp", "dtls"].contains($0.transport) }), !isOn("no-tcp-relay"),
+      !isOn("stun-only")
+    {
       relay.metadata.set("tcpRelay", Tree.plain("true", at: relay.place))
     }
     if relay.listeners.isEmpty, let line = last("no-udp") ?? last("no-tcp") {
       diagnostics.append(
         Diagnostic(
           .nothingToDo, "nothing is left to listen with",
-          at: .init(line.key.span, "neither UDP, nor TCP, nor TLS with a certificate"), help: ["remove the line"]))
+          at: .init(line.key.span, "neither UDP, nor TCP, nor TLS or DTLS with a certificate"),
+          help: ["remove the line"]))
     }
   }
 
@@ -213,6 +217,40 @@ struct CoturnTranslation {
       .certificateWithoutKey, "nothing listens for TLS: `\(missing)` is missing", .warning, at: line, "without effect",
       help: ["write `\(missing)=FILE`, or remove the line"], notes: ["coturn starts without TLS as well, and logs it"])
     return false
+  }
+
+  /// What is over UDP. coturn did it unless told not to, and later ones only where `dtls` says so: a file may be for
+  /// either, so that the clients of both are served.
+  private mutating func wantsDTLS(at port: Int, besideUDP isTaken: Bool) -> Bool {
+    guard let certificate = last("cert"), last("pkey") != nil, !isOn("no-dtls") else {
+      if let line = last("dtls"), line.isOn, !isOn("no-dtls") {
+        add(
+          .certificateWithoutKey, "nothing listens for DTLS: it takes `cert` and `pkey`", .warning, at: line,
+          "without effect", help: ["write both, or remove the line"])
+      }
+      return false
+    }
+    let line = last("dtls") ?? last("tls-listening-port") ?? certificate
+    if isTaken {
+      add(
+        .coturnLeftOut, "port \(port) is for UDP in the clear: coturn looks at each datagram, whether it is DTLS",
+        .warning, at: last("listening-port") ?? line, "not for DTLS",
+        help: ["give TLS and DTLS a port of their own, 5349 as a rule"])
+      return false
+    }
+    if let tls = last("no-tlsv1_2"), tls.isOn {
+      add(
+        .coturnLeftOut, "nothing listens for DTLS: there is none above 1.2, which `no-tlsv1_2` forbids", .note,
+        at: tls, "for DTLS too")
+      return false
+    }
+    if last("dtls")?.isOn != true {
+      add(
+        .coturnLeftOut, "DTLS is listened for as well, at port \(port) of UDP", .note, at: line,
+        "as coturn did with a certificate", help: ["`no-dtls` keeps it closed; clients use it rarely"],
+        notes: ["the latest versions of coturn do it where the file has `dtls`"])
+    }
+    return true
   }
 
   private mutating func certificate() {

@@ -150,6 +150,9 @@ struct RelayArguments {
       let address = Self.place(":\(Self.portTLS)", as: "--tls-listen (without a word)", &map)
       relay.listeners.append(.init(transport: "tls", address: address))
     }
+    for (name, address) in placed where name == "dtls-listen" {
+      relay.listeners.append(.init(transport: "dtls", address: address))
+    }
   }
 
   private static func place(_ text: String, as name: String, _ map: inout SourceMap) -> Located<String> {

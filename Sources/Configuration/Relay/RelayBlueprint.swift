@@ -8,7 +8,7 @@ import Values
 /// knows one grammar, and a finding about the range of ports marks `--ports`, or the line `max-port`.
 struct RelayBlueprint {
   struct Listener {
-    /// `udp`, `tcp` or `tls`.
+    /// `udp`, `tcp`, `tls` or `dtls`.
     let transport: String
     let address: Located<String>
     /// Whether connections begin with a PROXY header.
@@ -67,7 +67,7 @@ struct RelayBlueprint {
     handler.set("metadata", settings)
     var part = Tree(at: listener.address.span)
     part.set("type", Located(listener.transport, at: listener.address.span))
-    if listener.transport == "tls" { part.set("tls", tls) }
+    if ["tls", "dtls"].contains(listener.transport) { part.set("tls", tls) }
     var service = Tree(at: place)
     service.set("name", Located(name, at: listener.address.span))
     service.set("addr", listener.address)

@@ -166,7 +166,7 @@ struct AddressRules {
       let kind: String
       switch listener.name {
       case "tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "mtcp": kind = "TCP"
-      case "udp", "quic", "wireguard": kind = "UDP"
+      case "udp", "dtls", "quic", "wireguard": kind = "UDP"
       case "tun" where service.isTunServer: kind = "UDP"
       case "icmp", "icmp6": kind = listener.name
       case "rtcp", "rudp":

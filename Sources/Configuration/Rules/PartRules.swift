@@ -72,7 +72,14 @@ struct PartRules {
     else { return }
     let handlerType = service.handler.type
     let listenerType = service.listener.type
-    if handler.carries == .device, listener.name != handler.name {
+    if listener.name == "dtls", handler.name != "turn" {
+      report.add(
+        Diagnostic(
+          .partNotYet, "the listener `dtls` with the handler `\(handlerType.value)` is not yet supported", .notYet,
+          at: .init(listenerType.span, "for the handler `turn` alone, so far"),
+          and: [.init(handlerType.span, "GOST has this over it")],
+          help: ["`tls` and `quic` encrypt as well"]))
+    } else if handler.carries == .device, listener.name != handler.name {
       report.add(
         Diagnostic(
           .handlerListenerMismatch,
@@ -88,12 +95,12 @@ struct PartRules {
           at: .init(handlerType.span, "this takes \(handler.summary)"),
           and: [.init(listenerType.span, "this gives the packets of an interface")],
           fix: typeFix(handlerType, listener.name, is: service.handler.span)))
-    } else if handler.name == "turn", !["udp", "tcp", "tls"].contains(listener.name) {
+    } else if handler.name == "turn", !["udp", "tcp", "tls", "dtls"].contains(listener.name) {
       let isClient = listener.name == "turn"
       report.add(
         Diagnostic(
           .handlerListenerMismatch,
-          "the handler `turn` needs the listener `udp`, `tcp` or `tls`, not `\(listenerType.value)`",
+          "the handler `turn` needs the listener `udp`, `tcp`, `tls` or `dtls`, not `\(listenerType.value)`",
           at: .init(
             listenerType.span, isClient ? "this is a client of a TURN server" : "this gives \(listener.summary)"),
           and: [.init(handlerType.span, "this is a TURN server")],

@@ -164,6 +164,13 @@ struct SecurityRules {
           at: .init(protocolName.span, "has no effect"),
           notes: ["GOST's listener takes `h3` and `quic/v1`, whatever is written"], help: ["remove it"]))
     }
+    if part.name == "dtls", let low = tls.minVersion, TLSVersions.number(of: low.value).map({ $0 > 2 }) == true {
+      report.add(
+        Diagnostic(
+          .tlsVersions, "there is no DTLS above 1.2", at: .init(low.span, "too new"),
+          and: [.init(type.span, "speaks DTLS 1.2")],
+          fix: .replace(low.span, with: "VersionTLS12", "write `VersionTLS12`")))
+    }
     if isQUIC, let high = tls.maxVersion, TLSVersions.number(of: high.value).map({ $0 < 3 }) == true {
       report.add(
         Diagnostic(

@@ -303,7 +303,7 @@ struct TurnRules {
     let isUDP = service.listener.descriptor?.name == "udp"
     let others = configuration.services.filter { $0.handler.descriptor?.name == "turn" }
     // Services that share their settings by an anchor are one relay.
-    if isUDP, turn.relaysTCP, !others.contains(where: { $0.listener.descriptor?.name != "udp" }),
+    if turn.relaysTCP, others.allSatisfy({ $0.listener.descriptor?.carries == .datagrams }),
       let entry = metadata.entry("tcpRelay")
     {
       report.add(
