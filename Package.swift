@@ -56,7 +56,7 @@ let package = Package(
       "RecordedMachines",
       [
         "Values", "Recording", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux", "SOCKS",
-        "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives", "WireGuard",
+        "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives", "WireGuard", "STUN", "TURN",
       ]),
     // plan
     floor("PartDescriptors", ["Values"]),
@@ -131,7 +131,8 @@ let package = Package(
       "RecordingTests",
       [
         "Values", "Recording", "RecordedMachines", "RelayProtocol", "TunProtocol", "CulvertLink", "FairQueue", "Smux",
-        "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives", "WireGuard",
+        "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol", "NodeSelection", "CryptoPrimitives", "WireGuard", "STUN",
+        "TURN",
       ]),
     tests("PacketOffloadTests", ["Values", "PacketOffload", "LinuxNet"]),
     tests("FairQueueTests", ["Values", "FairQueue"]),
@@ -142,7 +143,7 @@ let package = Package(
       "PartsTests",
       [
         "Values", "LinuxIO", "TLSCodec", "QUICCodec", "Parts", "SOCKS", "HTTPProxy", "WebSocket", "ProxyProtocol",
-        "Smux", "NodeSelection",
+        "Smux", "NodeSelection", "STUN", "TURN",
       ],
       exclude: ["Interop"]),
     tests("TunnelTests", [], exclude: ["Peers", "Tools"]),

@@ -205,7 +205,7 @@ public struct PathReport {
     case .quic(let version, let name):
       return "{\"layer\":\"quic\",\"version\":\(version),\"alpn\":\(JSONText.quote(name))}"
     case .tls(let facts):
-      return "{\"layer\":\"tls\",\"version\":\(JSONText.quote(facts.version)),"
+      return "{\"layer\":\"\(facts.isDatagrams ? "dtls" : "tls")\",\"version\":\(JSONText.quote(facts.version)),"
         + "\"cipher\":\(JSONText.quote(facts.cipherSuite)),"
         + "\"alpn\":\(facts.applicationProtocol.map(JSONText.quote) ?? "null"),"
         + "\"verified\":\(facts.peerVerified.map { $0 ? "true" : "false" } ?? "null")}"

@@ -31,7 +31,7 @@ final class Wire: ByteStream {
   }
 
   var layers: [Layer] { [.tcp] }
-  let receipt = Receipt(local: nil, remote: nil, at: Instant(nanoseconds: 0))
+  var receipt = Receipt(local: nil, remote: nil, at: Instant(nanoseconds: 0))
 
   func read(into buffer: UnsafeMutableRawBufferPointer) -> StreamRead {
     guard !isClosed else { return .failed(TransportFailure(.local, "closed")) }

@@ -138,17 +138,21 @@ extension Tunnels {
       #expect(net.ping("server", "10.7.0.1") != nil, net.story)
     }
 
-    @Test("With a ticket the allocation outlives another address of ours", arguments: Turn.Relay.allCases)
-    func mobility(_ relay: Turn.Relay) throws {
+    @Test(
+      "With a ticket the allocation outlives another address of ours",
+      // coturn 4.6 moves an allocation from one TCP connection to another, and never says so.
+      arguments: [(Turn.Relay.coturn, "udp"), (.ours, "udp"), (.ours, "tcp")])
+    func mobility(_ relay: Turn.Relay, _ transport: String) throws {
       let net = try Net(["client", "relay", "server"])
       defer { net.close() }
-      try net.relay(relay, "relay", ["10.99.0.2", "fd00:1::2"])
+      try net.relay(relay, "relay", ["10.99.0.2", "fd00:1::2"], over: transport)
       let ends = try WireGuardEnds(net)
       let server = try net.culvert("server", Files.wireGuard(ends, "server", addr: ":51820"))
       let client = try net.culvert(
         "client",
         Files.wireGuard(
-          ends, "client", endpoint: "10.99.0.3:51820", through: Files.node("10.99.0.2", "mobility: true")))
+          ends, "client", endpoint: "10.99.0.3:51820",
+          through: Files.node("10.99.0.2", "mobility: true, transport: \(transport)")))
       try #require(net.ping("client", "10.7.0.2") != nil, net.story)
       let before = try client.legs(of: "server")
       try net.set("client", "ip addr del 10.99.0.1/24 dev eth0; ip addr add 10.99.0.77/24 dev eth0")

@@ -23,6 +23,7 @@ enum TurnDetails {
     }
     if let forwarder = relay.forwarder { list.append(("in the kernel", forwarder.status)) }
     if counters.bindings > 0 { list.append(("binding requests", "\(counters.bindings)")) }
+    if counters.icmpErrors > 0 { list.append(("ICMP errors told to clients", "\(counters.icmpErrors)")) }
     let refusals = counters.refusals.sorted { $0.key < $1.key }
     if !refusals.isEmpty {
       list.append(("refused", describe(refusals.map { (what: "\($0.key)", count: $0.value) })))
@@ -30,6 +31,7 @@ enum TurnDetails {
     var drops = counters.drops.sorted { $0.key.rawValue < $1.key.rawValue }.map {
       (what: words($0.key), count: $0.value)
     }
+    if relay.endedStrangers > 0 { drops.append((what: "clients that took too long", count: relay.endedStrangers)) }
     if relay.unsent > 0 { drops.append((what: "unsent", count: relay.unsent)) }
     drops += dropped
     if !drops.isEmpty { list.append(("dropped", describe(drops))) }

@@ -9,7 +9,7 @@ import Values
 /// A service with the handler `turn`: one listener of a relay.
 ///
 /// Services of one file whose handlers say the same are listeners of one relay (`TurnRelays`): quotas, ports and
-/// allocations are counted together, whether clients come over UDP, TCP or TLS.
+/// allocations are counted together, whether clients come over UDP, TCP, TLS or DTLS.
 final class TurnService: RunningService {
   let name: String
   private(set) var summary: String
@@ -23,6 +23,7 @@ final class TurnService: RunningService {
   private let alternates: [TurnAlternates]
   private var sockets: [UDPSocket] = []
   private var listener: (any StreamListener)?
+  private var dtls: TurnDTLSListener?
   private var isStopped = false
   private var hasRunHooks = false
 
@@ -74,6 +75,7 @@ final class TurnService: RunningService {
 
   private func listen(_ whole: Configuration) throws(StartReason) {
     number = relay.reserveListener()
+    if Self.kind(of: configuration) == "dtls" { return try listenForDTLS(whole) }
     guard Self.kind(of: configuration) == "udp" else {
       listener = try ListenerBuilding(context: context, configuration: whole, log: log).listener(
         for: configuration
@@ -100,6 +102,22 @@ final class TurnService: RunningService {
     try forwardInKernel(whole)
   }
 
+  private func listenForDTLS(_ whole: Configuration) throws(StartReason) {
+    do {
+      dtls = try TurnDTLSListener(
+        relay: relay, socket: try socket(at: try listenEndpoint(configuration, family: nil)), listener: number,
+        security: try security(configuration, whole), log: log)
+    } catch {
+      throw StartReason("\(error)")
+    }
+  }
+
+  private func security(_ service: ServiceConfiguration, _ whole: Configuration) throws(StartReason) -> TLSSecurity {
+    TLSSecurity(
+      credentials: try CredentialLoading.server(service.listener.tls, fallback: whole.tls, log: log),
+      serverName: nil, applicationProtocols: service.listener.tls?.alpn.map(\.value) ?? [])
+  }
+
   private func socket(at local: Endpoint) throws(SystemError) -> UDPSocket {
     let socket = try UDPSocket(
       loop: context.loop, arena: context.arena, at: local, options: SocketOptions(bufferSize: 8 << 20))
@@ -119,8 +137,9 @@ final class TurnService: RunningService {
   func facts(of connection: String) -> [(key: String, value: String)] { relay.facts(of: connection) }
 
   var details: [(key: String, value: String)] {
-    let list = [("listening", isStopped ? "stopped" : local), ("realm", settings.realm)]
-    return list + TurnDetails.of(relay, dropped: listener?.dropped ?? [])
+    var list = [("listening", isStopped ? "stopped" : local), ("realm", settings.realm)]
+    if let dtls { list.append(("sessions", "\(dtls.sessionCount)")) }
+    return list + TurnDetails.of(relay, dropped: listener?.dropped ?? dtls?.dropped ?? [])
   }
 
   func networkChanged() {}
@@ -136,6 +155,9 @@ final class TurnService: RunningService {
           of: listener, new.service)
       else { return nil }
       renewal = found
+    } else if difference.contains(.listener), let dtls {
+      let security = try security(new.service, new.whole)
+      renewal = { dtls.renew(security) }
     }
     let count = relay.allocationCount
     return Takeover(note: count > 0 ? "\(count) allocations go on" : nil) { [self] in
@@ -144,7 +166,7 @@ final class TurnService: RunningService {
       self.settings = settings
       renewal?()
       guard new.handler != key else { return }
-      context.turnRelays.rename(key, to: new.handler)
+      context.turnRelays.rename(relay, to: new.handler)
       key = new.handler
       relay.renew(made.settings, users: made.users, policy: made.policy)
       // What the kernel forwards, it forwards without limits.
@@ -167,11 +189,10 @@ final class TurnService: RunningService {
       isDone = true
       done()
     }
-    relay.drained = finish
-    relay.beginDrain()
     let timer = context.loop.makeTimer(finish)
     timer.arm(after: settings.drain)
     drainTimer = timer
+    relay.drain(finish)
   }
 
   private var drainTimer: LoopTimer?
@@ -180,40 +201,45 @@ final class TurnService: RunningService {
     guard !isStopped else { return }
     isStopped = true
     if hasRunHooks { Hooks.run(configuration.metadata.strings("preDown"), "preDown", log: log) }
-    relay.endListener(number)
+    relay.endListener(number, sockets: sockets)
     listener?.close()
     listener = nil
+    dtls = nil
     for socket in sockets { socket.close() }
     sockets = []
-    context.turnRelays.leave(key)
+    context.turnRelays.leave(relay)
     if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
   }
 }
 
 /// The relays of a daemon, each with as many listeners as there are services that say the same of it.
 final class TurnRelays {
-  private var relays: [String: (relay: TurnRelay, users: Int)] = [:]
+  private struct Entry {
+    let relay: TurnRelay
+    /// What the file says of it.
+    var key: String
+    var services = 0
+  }
+
+  private var entries: [Entry] = []
 
   func relay(_ key: String, _ make: () -> TurnRelay) -> TurnRelay {
-    let relay = relays[key]?.relay ?? make()
-    relays[key] = (relay, (relays[key]?.users ?? 0) + 1)
-    return relay
+    let index = entries.firstIndex { $0.key == key } ?? entries.count
+    if index == entries.count { entries.append(Entry(relay: make(), key: key)) }
+    entries[index].services += 1
+    return entries[index].relay
   }
 
-  func leave(_ key: String) {
-    guard let (relay, users) = relays[key] else { return }
-    if users > 1 {
-      relays[key] = (relay, users - 1)
-    } else {
-      relays[key] = nil
-      relay.close()
-    }
+  func leave(_ relay: TurnRelay) {
+    guard let index = entries.firstIndex(where: { $0.relay === relay }) else { return }
+    entries[index].services -= 1
+    guard entries[index].services == 0 else { return }
+    entries.remove(at: index)
+    relay.close()
   }
 
-  /// The file says something else of a relay; all its services follow, one after the other.
-  func rename(_ old: String, to new: String) {
-    guard let (relay, users) = relays[old] else { return }
-    if users > 1 { relays[old] = (relay, users - 1) } else { relays[old] = nil }
-    relays[new] = (relay, (relays[new]?.users ?? 0) + 1)
+  /// The file says something else of a relay. Each of its services says so.
+  func rename(_ relay: TurnRelay, to key: String) {
+    for index in entries.indices where entries[index].relay === relay { entries[index].key = key }
   }
 }

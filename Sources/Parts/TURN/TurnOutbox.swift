@@ -6,11 +6,15 @@ import Values
 /// What a relay is about to send: datagrams that were read together and go on together.
 ///
 /// A socket is read in rounds of many datagrams. Each is looked at, and noted here with where it goes; its bytes stay where
-/// they were read. At the end of the round those of one destination and one size leave with one call, however they were
-/// mixed with others on the way in: the kernel gathers headers and data from their places (`UDP_SEGMENT`). The order of
-/// what goes to one destination stays.
+/// they were read. At the end those of one destination and one size leave with one call, however they were mixed with
+/// others on the way in: the kernel gathers headers and data from their places (`UDP_SEGMENT`). The order of what goes to
+/// one destination stays.
 ///
-/// Safety: an entry's pointers are good until the socket is read again, and `flush` is called before that.
+/// The end is that of the round if it brought many. A few are copied aside, and leave at the end of the loop's turn with
+/// what other sockets brought in it: sending is what a relay does most, and each call may have to wake whoever receives,
+/// which costs more than the packet, unless the call before has done so.
+///
+/// Safety: an entry's pointers are good until a socket is read again, and `keep` or `flush` is called before that.
 final class TurnOutbox {
   /// Datagrams of one destination.
   private struct Run {
@@ -31,7 +35,7 @@ final class TurnOutbox {
   private struct Entry {
     let header: UnsafeRawPointer?
     let headerLength: Int
-    let data: UnsafeRawPointer?
+    var data: UnsafeRawPointer?
     let length: Int
     var next: Int32 = -1
   }
@@ -44,12 +48,20 @@ final class TurnOutbox {
   private var round: UInt32 = 1
   private let scratch: UnsafeMutableRawPointer
   private var used = 0
+  /// Entries whose bytes are ours already, and the bytes of those that came since.
+  private var kept = 0
+  private var foreign = 0
   /// Datagrams that no socket took.
   private(set) var unsent: UInt64 = 0
 
   private static let scratchSize = 256 * 1024
+  private static let alignment = 8
   private static let maximumRun = 64
   private static let maximumBytes = 65_000
+  /// Of one round: what is copied rather than sent at once, bytes. A copy of so much takes less than one call.
+  private static let cheapCopy = 12 * 1024
+  /// Datagrams that wait for the end of a turn, at most.
+  private static let patience = 96
 
   init() {
     scratch = .allocate(byteCount: Self.scratchSize, alignment: 16)
@@ -71,7 +83,7 @@ final class TurnOutbox {
   /// Room for a header, or a whole message, until the next flush; `nil` when what is noted has to leave first.
   func room(_ count: Int) -> UnsafeMutableRawPointer? {
     guard used + count <= Self.scratchSize else { return nil }
-    defer { used += (count + 7) & ~7 }
+    defer { used += (count + Self.alignment - 1) & ~(Self.alignment - 1) }
     return scratch + used
   }
 
@@ -81,6 +93,7 @@ final class TurnOutbox {
     to destination: Destination
   ) {
     let length = header.count + data.count
+    foreign += data.count
     let index = Int32(entries.count)
     entries.append(
       Entry(header: header.baseAddress, headerLength: header.count, data: data.baseAddress, length: data.count))
@@ -117,8 +130,32 @@ final class TurnOutbox {
     open[lane] = (round, Int32(run))
   }
 
+  /// Before a socket is read again: copies what was noted since, or sends all; whether something is left to be flushed.
+  func keep() -> Bool {
+    let need = foreign + (entries.count - kept) * Self.alignment
+    guard entries.count < Self.patience, foreign <= Self.cheapCopy, used + need <= Self.scratchSize else {
+      flush()
+      return false
+    }
+    for index in kept..<entries.count where !isOurs(entries[index].data) {
+      guard let data = entries[index].data, let place = room(entries[index].length) else { continue }
+      place.copyMemory(from: data, byteCount: entries[index].length)
+      entries[index].data = UnsafeRawPointer(place)
+    }
+    kept = entries.count
+    foreign = 0
+    return kept > 0
+  }
+
+  private func isOurs(_ data: UnsafeRawPointer?) -> Bool {
+    guard let data else { return true }
+    return data >= UnsafeRawPointer(scratch) && data < UnsafeRawPointer(scratch) + Self.scratchSize
+  }
+
   /// Sends all of it.
   func flush() {
+    kept = 0
+    foreign = 0
     guard !runs.isEmpty else {
       used = 0
       return

@@ -1,5 +1,6 @@
 import CLinux
 import LinuxIO
+import RecordedMachines
 import STUN
 import TURN
 import Values
@@ -14,50 +15,60 @@ import Values
 ///
 /// Several listeners share a relay: a client's allocation is counted once, whichever way it came. Each relayed address is
 /// a socket of its own, so that the kernel does what a relay must: it keeps the port, and tells who has it.
-public final class TurnRelay: DatagramSocketHandler {
+public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
   let loop: EventLoop
   let log: Log
   private let arena: ReceiveArena
-  var machine: TurnServer
+  var machine: RecordedTurnServer
   private var listeners: [UInt16: UDPSocket] = [:]
   private var nextListener: UInt16 = 1
   private var numbers: [ObjectIdentifier: UInt16] = [:]
   /// By slot of an allocation, then by relayed address.
   private var relayed: [[RelayedSocket?]] = []
   private let outbox = TurnOutbox()
+  private var isFlushDue = false
   private var timer: LoopTimer?
   private var clockTimer: LoopTimer?
   private var streams: [TurnFlow: TurnStreamClient] = [:]
+  /// Those over DTLS, by their numbers.
+  private var dtls: [UInt16: TurnDTLSListener] = [:]
+  /// Streams without an allocation: of clients that have not proved anything yet, or that have nothing any more.
+  private let waiting: HalfOpenTable
+  private let patience: TimeSpan
   private(set) var peers: TurnPeerConnections?
   /// How clients' packets came when they made their allocations, and the last of peers'.
   private var sightings: [AllocationID: Sighting] = [:]
   private var complaints = ComplaintLimiter<String>()
   /// Told when a channel of datagrams begins and ends, so that something else may forward it.
   public var forwarder: (any TurnForwarder)?
-  /// Called when the last allocation has ended while the relay is draining.
-  public var drained: (() -> Void)?
+  /// Called when the last allocation has ended while the relay is draining: by each of its listeners' owners.
+  private var drained: [() -> Void] = []
   private var sequence: UInt64
 
   private static let clockInterval = TimeSpan.seconds(10)
 
   struct Sighting {
     var client: Receipt
+    var flow: TurnFlow
     var user: String
     /// A few: what `culvert path` shows.
     var peers: [Receipt] = []
   }
 
+  /// - Parameter patience: how long a client's stream may be without an allocation.
   public init(
     loop: EventLoop, arena: ReceiveArena, joints: StreamJoint.Shared, log: Log, settings: TurnSettings,
-    users: TurnUsers, policy: EgressPolicy
+    users: TurnUsers, policy: EgressPolicy, patience: TimeSpan = .seconds(30)
   ) {
     self.loop = loop
+    self.patience = patience
+    waiting = HalfOpenTable(loop: loop)
     self.arena = arena
     self.log = log
     var random = SystemRandomNumberGenerator()
     sequence = random.next()
-    machine = TurnServer(
-      settings, users: users, random: SystemRandomNumberGenerator(), at: loop.now,
+    machine = RecordedTurnServer(
+      settings, users: users, random: SystemRandomNumberGenerator(), loop.recorder, about: settings.realm, at: loop.now,
       unixSeconds: culvert_realtime_ns() / 1_000_000_000
     ) { policy.judge($0)?.reason }
     timer = loop.makeTimer { [weak self] in self?.expire() }
@@ -74,17 +85,14 @@ public final class TurnRelay: DatagramSocketHandler {
   // MARK: Listeners
 
   /// Serves clients on a socket; the number names the listener in flows.
-  public func serve(_ socket: UDPSocket) -> UInt16 {
-    let number = reserveListener()
-    serve(socket, as: number)
-    return number
-  }
-
   public func serve(_ socket: UDPSocket, as number: UInt16) {
     listeners[number] = socket
     numbers[ObjectIdentifier(socket)] = number
     socket.handler = self
   }
+
+  /// Serves clients over DTLS.
+  func serve(_ listener: TurnDTLSListener) { dtls[listener.number] = listener }
 
   public func reserveListener() -> UInt16 {
     defer { nextListener &+= 1 }
@@ -107,29 +115,67 @@ public final class TurnRelay: DatagramSocketHandler {
       return false
     }
     let flow = TurnFlow(listener: listener, transport: isTLS ? .tls : .tcp, remote: remote, local: local)
-    streams[flow] = TurnStreamClient(relay: self, stream: stream, flow: flow)
-    streams[flow]?.start()
+    let client = TurnStreamClient(relay: self, stream: stream, flow: flow)
+    expectNothing(of: streams[flow])
+    streams[flow] = client
+    expectAllocation(of: client)
+    client.start()
   }
 
-  /// Stops listening. Allocations that came this way have nobody to answer any more, and end in time.
-  public func endListener(_ number: UInt16) {
-    if let socket = listeners.removeValue(forKey: number) { numbers[ObjectIdentifier(socket)] = nil }
+  /// Ends a client's stream if it has no allocation in time.
+  private func expectAllocation(of client: TurnStreamClient) {
+    waiting.add(ObjectIdentifier(client), from: client.flow.remote.address, within: patience) {
+      [weak self, weak client] _ in
+      guard let self, let client else { return }
+      client.close()
+      self.streamEnded(client.flow)
+    }
+  }
+
+  /// A client has an allocation, or a connection with a peer, or its stream is gone.
+  private func expectNothing(of client: TurnStreamClient?) {
+    if let client { waiting.remove(ObjectIdentifier(client)) }
+  }
+
+  /// Stops listening, at these sockets too. Allocations that came this way have nobody to answer any more, and end in
+  /// time.
+  public func endListener(_ number: UInt16, sockets: [UDPSocket]) {
+    for socket in sockets {
+      if let own = numbers.removeValue(forKey: ObjectIdentifier(socket)) { listeners[own] = nil }
+    }
     machine.removeAlternates(with: number)
-    for (flow, stream) in streams where flow.listener == number { stream.close() }
+    for (flow, stream) in streams where flow.listener == number {
+      expectNothing(of: stream)
+      stream.close()
+    }
+    outbox.flush()
     streams = streams.filter { $0.key.listener != number }
+    dtls.removeValue(forKey: number)?.close()
   }
-
-  public var hasListeners: Bool { !listeners.isEmpty || !streams.isEmpty }
 
   // MARK: What there is
 
-  public var counters: TurnCounters { machine.counters }
+  public var counters: TurnCounters {
+    peers?.countAll()
+    return machine.counters
+  }
   public var allocationCount: Int { machine.allocationCount }
   public var unsent: UInt64 { outbox.unsent }
+  /// Streams that were ended as their clients had no allocation in time, or were too many without one.
+  public var endedStrangers: UInt64 { waiting.expiries }
 
-  public func beginDrain() {
+  /// No new allocations from now on; `done` is called when there is none left.
+  public func drain(_ done: @escaping () -> Void) {
     machine.isDraining = true
-    if machine.allocationCount == 0 { drained?() }
+    drained.append(done)
+    tellDrained()
+  }
+
+  private func tellDrained() {
+    guard machine.isDraining, machine.allocationCount == 0 else { return }
+    let waiting = drained
+    drained = []
+    for done in waiting { done() }
   }
 
   public var settings: TurnSettings { machine.settings }
@@ -153,11 +199,17 @@ public final class TurnRelay: DatagramSocketHandler {
     timer?.cancel()
     clockTimer?.cancel()
     forwarder = nil
+    outbox.flush()
     for row in relayed { for socket in row { socket?.close() } }
     relayed = []
     peers?.closeAll()
-    for stream in streams.values { stream.close() }
+    for stream in streams.values {
+      expectNothing(of: stream)
+      stream.close()
+    }
     streams = [:]
+    for listener in dtls.values { listener.close() }
+    dtls = [:]
     listeners = [:]
     numbers = [:]
   }
@@ -182,12 +234,25 @@ public final class TurnRelay: DatagramSocketHandler {
     }
   }
 
-  public func batchesEnded(on socket: any DatagramSocket) { outbox.flush() }
+  public func batchesEnded(on socket: any DatagramSocket) { endRound() }
 
   public func socketWritable(_ socket: any DatagramSocket) {}
 
   public func socketReported(_ error: SystemError, on socket: any DatagramSocket) {
     if complaints.isDue("socket", "\(error)", at: loop.now) { log.debug("a client's socket: \(error)") }
+  }
+
+  /// A socket has been read, and is about to be read again, or another.
+  private func endRound() {
+    guard outbox.keep(), !isFlushDue else { return }
+    isFlushDue = true
+    loop.requestFlush(self)
+  }
+
+  /// At the end of a turn.
+  public func flush() {
+    isFlushDue = false
+    outbox.flush()
   }
 
   /// Channel data of one channel, as far as it goes on; returns where something else begins.
@@ -268,6 +333,7 @@ public final class TurnRelay: DatagramSocketHandler {
       streams[flow]?.send(message: answer.bytes)
       return
     }
+    if flow.transport == .dtls { return dtls[flow.listener]?.send(message: answer.bytes, to: flow) ?? () }
     guard let socket = listeners[flow.listener] else { return }
     let outcome = answer.bytes.withUnsafeBytes {
       socket.send($0, segment: $0.count, to: flow.remote, from: flow.local.address, ecn: 0)
@@ -292,6 +358,7 @@ public final class TurnRelay: DatagramSocketHandler {
       self.index = index
       self.socket = socket
       socket.takesEmpty = true
+      socket.requestICMPErrors()
       socket.handler = self
     }
 
@@ -299,11 +366,20 @@ public final class TurnRelay: DatagramSocketHandler {
       relay.deliver(batch, arrival, self)
     }
 
-    func batchesEnded(on socket: any DatagramSocket) { relay.outbox.flush() }
+    func batchesEnded(on socket: any DatagramSocket) { relay.endRound() }
     func socketWritable(_ socket: any DatagramSocket) {}
     /// A peer that is not there any more, or a packet that is too large for its link: what UDP loses.
     func socketReported(_ error: SystemError, on socket: any DatagramSocket) {}
+    func socketReported(_ error: ICMPError, on socket: any DatagramSocket) { relay.report(error, on: id) }
     func close() { socket.close() }
+  }
+
+  private func report(_ error: ICMPError, on id: AllocationID) {
+    guard
+      let report = ICMPReport(type: error.type, code: error.code, mtu: error.mtu, family: error.remote.address.family)
+    else { return }
+    machine.icmpError(report, about: error.remote, on: id, at: loop.now)
+    settle()
   }
 
   private func deliver(_ batch: borrowing PacketBatch, _ arrival: Arrival, _ from: RelayedSocket) {
@@ -318,6 +394,9 @@ public final class TurnRelay: DatagramSocketHandler {
       guard let stream = streams[delivery.flow] else { return }
       for index in 0..<batch.count { stream.send(UnsafeRawBufferPointer(batch[index]), delivery, transaction()) }
       return
+    }
+    if delivery.flow.transport == .dtls {
+      return dtls[delivery.flow.listener]?.send(batch, delivery, ecn: arrival.ecn) ?? ()
     }
     guard let socket = listeners[delivery.flow.listener] else { return }
     let destination = TurnOutbox.Destination(
@@ -383,7 +462,12 @@ public final class TurnRelay: DatagramSocketHandler {
     case .began(let id): began(id, receipt)
     case .moved(let id, let old):
       if let receipt = receipt() { sightings[id]?.client = receipt }
-      if let flow = machine.flow(of: id) { forwarder?.moved(id, to: flow) }
+      if let flow = machine.flow(of: id) {
+        sightings[id]?.flow = flow
+        expectNothing(of: streams[flow])
+        forwarder?.moved(id, to: flow)
+      }
+      if let left = streams[old] { expectAllocation(of: left) }
       log.info("an allocation moved", ["from": old.remote, "to": machine.flow(of: id)?.remote.description ?? "?"])
     case .channelBound(let id, let index, let number, let peer, _):
       guard let forwarder, let flow = machine.flow(of: id), flow.transport == .udp, let socket = socket(id, index),
@@ -396,6 +480,7 @@ public final class TurnRelay: DatagramSocketHandler {
       // Its answer has to leave first: from then on the stream is the peer's.
       while let answer = machine.pollTransmit() { send(answer) }
       guard let client = streams.removeValue(forKey: flow) else { return }
+      expectNothing(of: client)
       peers?.join(connection, client)
     case .drop(let connection): peers?.drop(connection)
     case .refused(let flow, let method, let code, let detail):
@@ -437,14 +522,16 @@ public final class TurnRelay: DatagramSocketHandler {
     guard index == nil else { return }
     peers?.unlisten(id)
     if let sighting = sightings.removeValue(forKey: id) {
+      if let left = streams[sighting.flow] { expectAllocation(of: left) }
       log.info("allocation ended", ["client": sighting.client.remote?.description ?? "?", "user": sighting.user])
     }
-    if machine.isDraining, machine.allocationCount == 0 { drained?() }
+    tellDrained()
   }
 
   private func began(_ id: AllocationID, _ receipt: () -> Receipt?) {
+    if let flow = machine.flow(of: id) { expectNothing(of: streams[flow]) }
     guard let status = machine.status(of: id), let receipt = receipt() else { return }
-    sightings[id] = Sighting(client: receipt, user: status.username)
+    sightings[id] = Sighting(client: receipt, flow: status.flow, user: status.username)
     log.info(
       "allocation",
       [
@@ -453,8 +540,9 @@ public final class TurnRelay: DatagramSocketHandler {
       ])
   }
 
+  /// A client's stream, or its session over DTLS.
   func streamEnded(_ flow: TurnFlow) {
-    streams[flow] = nil
+    expectNothing(of: streams.removeValue(forKey: flow))
     machine.closed(flow, at: loop.now)
     settle()
   }
@@ -480,6 +568,7 @@ public final class TurnRelay: DatagramSocketHandler {
 
   /// Allocations with both their legs: the client's as our listener saw it, the peers' as our relayed sockets did.
   public func paths(listener: UInt16, limit: Int = 64) -> [(name: String, path: Path)] {
+    peers?.countAll()
     var found: [(name: String, path: Path)] = []
     for status in machine.statuses where status.flow.listener == listener && found.count < limit {
       found.append((name(of: status), path(of: status)))
@@ -495,7 +584,8 @@ public final class TurnRelay: DatagramSocketHandler {
   private func path(of status: AllocationStatus) -> Path {
     let sighting = sightings[status.id]
     let stream = streams[status.flow]?.stream
-    let layers: [Layer] = (stream?.layers ?? [.udp]) + [.turn]
+    let layers: [Layer] =
+      (stream?.layers ?? dtls[status.flow.listener]?.layers(of: status.flow) ?? [.udp]) + [.turn]
     let traffic = Traffic(forward: status.traffic.bytesToPeers, back: status.traffic.bytesToClient)
     var legs = [
       Leg(

@@ -147,8 +147,9 @@ public enum Layer: Hashable, Sendable {
   case turn
 }
 
-/// What a TLS handshake settled.
+/// What a handshake of TLS, or of DTLS, settled.
 public struct TLSFacts: Hashable, Sendable {
+  /// As GnuTLS names it: `TLS1.3`, `DTLS1.2`.
   public let version: String
   public let cipherSuite: String
   public let applicationProtocol: String?
@@ -161,4 +162,7 @@ public struct TLSFacts: Hashable, Sendable {
     self.applicationProtocol = applicationProtocol
     self.peerVerified = peerVerified
   }
+
+  /// Whether it is TLS for datagrams.
+  public var isDatagrams: Bool { version.hasPrefix("DTLS") }
 }

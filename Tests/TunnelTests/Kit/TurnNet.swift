@@ -38,9 +38,11 @@ extension Net {
     return program
   }
 
-  /// Starts one of the two relays, without a family that it should not have.
+  /// Starts one of the two relays, without a family that it should not have; ours listens with one transport.
   @discardableResult
-  func relay(_ relay: Turn.Relay, _ host: String, _ addresses: [String]) throws -> Culvert? {
+  func relay(
+    _ relay: Turn.Relay, _ host: String, _ addresses: [String], over transport: String = "udp"
+  ) throws -> Culvert? {
     switch relay {
     case .coturn:
       try coturn(host, addresses)
@@ -57,7 +59,7 @@ extension Net {
             type: turn
             auth: {username: ann, password: correct-horse}
             metadata: {realm: example.org, mobility: true, addresses: [\(list)], egress.allow: [all]}
-          listener: {type: udp}
+          listener: {type: \(transport)}
         """)
     }
   }

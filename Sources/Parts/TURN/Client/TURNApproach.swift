@@ -155,7 +155,7 @@ final class TURNApproach: TURNEndOwner {
       self.end(.success(end))
     case .failed(let reason): failed(place, TransportFailure(reason.kind, "\(reason)"))
     case .alternate(let address, let domain): follow(address, domain)
-    case .allocated, .lost, .peerReady, .peerRefused, .permitted, .permissionRefused: break
+    case .allocated, .lost, .peerReady, .peerRefused, .peerReported, .permitted, .permissionRefused: break
     }
   }
 

@@ -11,6 +11,7 @@ final class TURNCarrier: DatagramCarrier {
   private var forth: UInt64 = 0
   private var back: UInt64 = 0
   private var isClosed = false
+  private var farReport: String?
 
   init(session: TURNSession, peer: Endpoint, role: Role) {
     self.session = session
@@ -20,7 +21,11 @@ final class TURNCarrier: DatagramCarrier {
 
   var headroom: Int { TURNClient.headroom }
   var packetLimit: Int? { session.end?.packetLimit }
-  var lastReport: String? { session.end?.lastReport }
+  /// What was said last of the way to the peer, or of the way to the relay.
+  var lastReport: String? {
+    get { farReport ?? session.end?.lastReport }
+    set { farReport = newValue }
+  }
   /// The relay speaks TURN, or there would be no carrier.
   var nodeAnswered: Bool? { session.allocation != nil }
 
@@ -35,6 +40,7 @@ final class TURNCarrier: DatagramCarrier {
   }
 
   func take(_ batch: inout PacketBatch) {
+    farReport = nil
     for index in 0..<batch.count { back &+= UInt64(batch.slot(index).length) }
     receiver?.carrierReceived(&batch, from: self)
   }

@@ -1,5 +1,6 @@
 import CLinux
 import LinuxIO
+import RecordedMachines
 import TURN
 import Values
 
@@ -25,7 +26,7 @@ final class TURNEnd: DatagramSocketHandler, ByteStreamObserver {
   }
 
   private let loop: EventLoop
-  private(set) var client: TURNClient
+  private(set) var client: RecordedTURNClient
   private var wire: Wire
   private var writer: StreamWriter?
   private var timer: LoopTimer?
@@ -48,16 +49,18 @@ final class TURNEnd: DatagramSocketHandler, ByteStreamObserver {
   init(loop: EventLoop, socket: UDPSocket, _ settings: TURNClientSettings) {
     self.loop = loop
     wire = .socket(socket)
-    client = TURNClient(
-      settings, isStream: false, random: SystemRandomNumberGenerator(), unixTime: Self.unixTime, at: loop.now)
+    client = RecordedTURNClient(
+      settings, isStream: false, random: SystemRandomNumberGenerator(), unixTime: Self.unixTime, loop.recorder,
+      about: socket.receipt.remote?.description ?? "", at: loop.now)
     adopt()
   }
 
   init(loop: EventLoop, stream: any ByteStream, _ settings: TURNClientSettings) {
     self.loop = loop
     wire = .stream(stream)
-    client = TURNClient(
-      settings, isStream: true, random: SystemRandomNumberGenerator(), unixTime: Self.unixTime, at: loop.now)
+    client = RecordedTURNClient(
+      settings, isStream: true, random: SystemRandomNumberGenerator(), unixTime: Self.unixTime, loop.recorder,
+      about: stream.recordedName, at: loop.now)
     adopt()
   }
 
@@ -121,7 +124,7 @@ final class TURNEnd: DatagramSocketHandler, ByteStreamObserver {
   func proceed() { change { client, now in client.proceed(at: now) } }
 
   /// Changes the machine, and does what follows from it.
-  func change<Result>(_ body: (inout TURNClient, Instant) -> Result) -> Result {
+  func change<Result>(_ body: (inout RecordedTURNClient, Instant) -> Result) -> Result {
     let result = body(&client, loop.now)
     pump()
     return result

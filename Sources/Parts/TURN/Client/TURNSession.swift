@@ -187,6 +187,11 @@ final class TURNSession: TURNEndOwner {
     case .peerReady(let peer): ready(peer)
     case .peerRefused(let peer, let error):
       refuse(peer, TransportFailure(.forbidden, "the relay \(server.name) does not send to \(peer): \(error)"))
+    case .peerReported(let peer, let report):
+      for carrier in carriers.values where carrier.peer.address == peer.address {
+        guard peer.port == 0 || peer.port == carrier.peer.port else { continue }
+        carrier.lastReport = "the relay \(server.name) was told of \(peer): \(report.description(peer.family))"
+      }
     case .permitted(let address): log.debug("permitted", ["relay": server.name, "peer": address])
     case .permissionRefused(let address, let error):
       log.warn("the relay permits nothing from a peer: \(error)", ["relay": server.name, "peer": address])
