@@ -3,7 +3,7 @@
 # name of a Debian package for each thing that building needs, and for what the tests use beside it
 build_packages="libgnutls28-dev libngtcp2-crypto-gnutls-dev libngtcp2-dev libyaml-dev pkg-config"
 test_packages="bind9-dnsutils coturn curl dropbear-bin ethtool gir1.2-nice-0.1 iproute2 iputils-ping netcat-openbsd nftables openssh-client
-openssl python3 python3-gi python3-venv tcpdump wireguard-tools"
+openssl python3 python3-gi python3-venv tcpdump tshark wireguard-tools"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 

@@ -19,9 +19,9 @@ extension Tunnels {
     // MARK: Wireshark
 
     @Test(
-      "With the log of our keys Wireshark opens the capture, down to the echoes inside", arguments: Foreign.possible)
+      "With the log of our keys Wireshark opens the capture, down to the echoes inside",
+      .enabled(if: WireGuardTools.hasTshark, "needs tshark"), arguments: Foreign.possible)
     func keyLog(_ foreign: Foreign) throws {
-      try #require(WireGuardTools.hasTshark, "needs tshark")
       let net = try Net()
       defer { net.close() }
       let ends = try WireGuardEnds(net)
