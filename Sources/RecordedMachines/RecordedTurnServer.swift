@@ -100,11 +100,17 @@ public struct RecordedTurnServer: Replayable {
   }
 
   public mutating func renew(
-    _ settings: TurnSettings, users: TurnUsers, at now: Instant, judge: @escaping TurnServer.Judge
+    _ settings: TurnSettings, users: TurnUsers? = nil, at now: Instant, judge: @escaping TurnServer.Judge
   ) {
     guard let tape else { return machine.renew(settings, users: users, at: now, judge: judge) }
-    if tape.isRolling { tape.call("renew", at: now, { settings.write(to: &$0) }) }
     if !tape.isReplay { tape.judge = judge }
+    if tape.isRolling {
+      let words = tape.words(of: machine.judgedPeers)
+      tape.call("renew", at: now) { line in
+        settings.write(to: &line)
+        if !words.isEmpty { line.texts("refused", words.recorded) }
+      }
+    }
     tape.hasLimits = settings.userBandwidth != nil || settings.totalBandwidth != nil
     machine.renew(settings, users: users, at: now, judge: { [unowned tape] in tape.judge($0) })
   }
@@ -363,7 +369,9 @@ public struct RecordedTurnServer: Replayable {
     case "drain": isDraining = try inputs.flag("is")
     case "renew":
       let settings = try TurnSettings(recorded: inputs)
-      renew(settings, users: TurnUsers(realm: settings.realm), at: call.at, judge: { _ in nil })
+      tape.words = inputs.has("refused") ? try [Endpoint: String](recorded: try inputs.texts("refused")) : [:]
+      renew(settings, at: call.at, judge: { _ in nil })
+      tape.words = [:]
     case "add-alternates": addAlternates(try TurnAlternates(recorded: try inputs.texts("corners")[...]))
     case "remove-alternates": removeAlternates(with: try inputs.number("listener"))
     case "timeout": handleTimeout(at: call.at)

@@ -63,11 +63,16 @@ final class TurnServerTape {
 
   /// What the policy has against the peers of a message, as the machine asks for them.
   func words(of message: STUNMessage) -> [Endpoint: String] {
+    let named = message.xorAddresses(.xorPeerAddress, limit: TurnLimit.peers + 1)
+    return words(
+      of: Set(
+        named.map { Endpoint($0.address.canonical, port: message.method == .createPermission ? 0 : $0.port) }))
+  }
+
+  /// What the policy says of peers that it refuses.
+  func words(of peers: Set<Endpoint>) -> [Endpoint: String] {
     var words: [Endpoint: String] = [:]
-    for peer in message.xorAddresses(.xorPeerAddress, limit: TurnLimit.peers + 1) {
-      let asked = Endpoint(peer.address.canonical, port: message.method == .createPermission ? 0 : peer.port)
-      words[asked] = judge(asked)
-    }
+    for peer in peers { words[peer] = judge(peer) }
     return words
   }
 

@@ -157,7 +157,11 @@ import Values
       case 2:
         guard var settings = machine?.settings else { return }
         settings.userQuota = dice.below(3) + 1
-        machine?.renew(settings, users: Self.users, at: studio.now, judge: { $0.port == 80 ? "not the web" : nil })
+        // Now and then something ends by it that was good before.
+        let refused = dice.chance(3) ? dice.pick(Self.peers) : nil
+        machine?.renew(
+          settings, users: dice.chance(2) ? Self.users : nil, at: studio.now,
+          judge: { $0.port == 80 || $0.address == refused?.address ? "not the web" : nil })
       default: machine?.handleTimeout(at: studio.now)
       }
     }

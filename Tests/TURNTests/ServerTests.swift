@@ -433,6 +433,59 @@ struct TurnServerTests {
     kit.server.icmpError(report, about: ServerKit.peer(), on: id, at: kit.now)
     #expect(kit.settle().isEmpty && kit.server.counters.icmpErrors == 1)
   }
+
+  // MARK: Renewal
+
+  @Test("What the policy refuses from now on ends at once; what is at an address that is given out no more lives on")
+  func renewal() throws {
+    var kit = ServerKit(ServerKit.settings { $0.relaysTCP = true })
+    _ = kit.allocate()
+    let id = try #require(kit.lastBegun)
+    let (bound, permitted, fine) = (ServerKit.peer(1), ServerKit.peer(2), ServerKit.peer(3))
+    #expect(kit.bind(0x4000, bound) == 0 && kit.bind(0x4001, fine) == 0 && kit.permit(permitted) == 0)
+    let stream = ServerKit.flow(2, .tcp)
+    #expect(kit.request(.allocate, stream) { $0.add(.requestedTransport, byte: 6) }.code == 0)
+    for peer in [permitted, fine] { _ = kit.request(.connect, stream) { $0.add(.xorPeerAddress, xor: peer) } }
+    var connections: [Endpoint: ConnectionID] = [:]
+    for case .connect(_, let connection, let peer) in kit.events { connections[peer] = connection }
+    kit.server.connected(try #require(connections[fine]), true, at: kit.now)
+    _ = kit.settle()
+    kit.events = []
+
+    let other = IPAddress.v4(0xC633_6402)
+    let settings = ServerKit.settings { $0.addresses = [RelayAddress(local: other)] }
+    let refused = [bound.address, permitted.address]
+    #expect(kit.server.judgedPeers.count == 6)
+    kit.server.renew(settings, at: kit.now, judge: { refused.contains($0.address) ? "not any more" : nil })
+    let answers = kit.settle()
+
+    #expect(kit.forward(0x4000) == nil && kit.arrival(id, bound) == nil && kit.arrival(id, permitted) == nil)
+    #expect(kit.forward(0x4001) == fine && kit.arrival(id, fine)?.channel == 0x4001)
+    let dropped = try #require(connections[permitted])
+    #expect(kit.events == [.channelEnded(id, relay: 0, number: 0x4000, peer: bound), .drop(dropped)])
+    // Who waits for the connection is told that there will be none.
+    #expect(answers.count == 1 && ServerKit.Answer(answers.first ?? [], nil).code == 447)
+    #expect(kit.bind(0x4000, bound) == 403 && kit.permit(permitted) == 403 && kit.permit(fine) == 0)
+
+    #expect(kit.allocate(ServerKit.flow(3)).relayed.map(\.address) == [other])
+    #expect(kit.allocate(ServerKit.flow(4)) { $0.add(.requestedAddressFamily, byte: 2) }.code == 440)
+    #expect(kit.request(.refresh).code == 0)
+    // The address is back, and with it the ports that were not free.
+    kit.server.renew(ServerKit.settings { $0.relaysTCP = true }, at: kit.now, judge: { _ in nil })
+    #expect(kit.allocate(ServerKit.flow(5)).relayed.map(\.address) == [ServerKit.v4])
+    #expect(kit.permit(permitted) == 0)
+  }
+
+  @Test("A permission that came with a channel is judged with its port, as it was when it was bound")
+  func renewalOfPorts() throws {
+    let judge: TurnServer.Judge = { $0.port == 7_000 ? nil : "that port alone" }
+    var kit = ServerKit(judge: judge)
+    _ = kit.allocate()
+    let id = try #require(kit.lastBegun)
+    #expect(kit.bind(0x4000, ServerKit.peer()) == 0 && kit.permit(ServerKit.peer(2)) == 403)
+    kit.server.renew(ServerKit.settings(), at: kit.now, judge: judge)
+    #expect(kit.forward(0x4000) == ServerKit.peer() && kit.arrival(id, ServerKit.peer()) != nil)
+  }
 }
 
 extension ServerKit {

@@ -63,6 +63,38 @@ extension Tunnels {
       #expect(try !net.run("relay", "ip link show eth0").output.contains("xdp"))
     }
 
+    @Test("The kernel follows a client that moves, and a peer that a reload denies is reached no more, nor answers")
+    func changes() throws {
+      let net = try Net(["client", "relay", "peer"])
+      defer { net.close() }
+      for host in ["client", "peer"] { try net.set(host, "ethtool -K eth0 tx off") }
+      _ = try net.start("peer", "turnutils_peer -L 10.99.0.3", title: "peer")
+      let file = { (more: String) in
+        Self.file("xdp: generic, mobility: true\(more)").split(separator: "anna").joined(separator: "ada")
+          .split(separator: "correct-horse").joined(separator: "secret")
+      }
+      let relay = try net.culvert("relay", file(""))
+      let flag = "\(net.directory)/denied"
+      let client = try net.start(
+        "client", "python3 \(Machine.tools)/turn_roam.py 10.99.0.2 3478 10.99.0.3 3480 \(flag)", title: "client")
+      try #require(client.says("moved 50 left 0", within: 20) != nil, "\(client.log) \(net.story)")
+      #expect(client.log.contains("first 50"), "\(client.log)")
+      let forwarded = {
+        let line = try relay.path().split(separator: "\n").first { $0.contains("in the kernel: ") } ?? ""
+        return line.split(separator: " ").dropLast().last.flatMap { Int($0) } ?? 0
+      }
+      // All but the first of each direction of each way; the kernel is asked for its counts now and then.
+      let isCounted = eventually(within: 10, every: 0.2) { ((try? forwarded()) ?? 0) >= 190 } != nil
+      let path = try relay.path()
+      #expect(isCounted, "\(path)")
+      #expect(try relay.reload(file(", egress.deny: [10.99.0.3]")).isGood, net.story)
+      let seen = try net.capture("relay", "udp and host 10.99.0.3")
+      _ = try net.file("denied", "")
+      #expect(client.wait(within: 20) == .exit(0) && client.log.contains("denied 0 403"), "\(client.log) \(net.story)")
+      #expect(seen.flows.isEmpty, "\(seen.program.log)")
+      #expect(try relay.path().contains("0 channels"), net.story)
+    }
+
     @Test(
       "Where it cannot be, `auto` says so and relays, a mode by name does not start, and limits keep it in our hands")
     func obstacles() throws {

@@ -155,6 +155,27 @@ extension Tunnels {
       #expect(relay.program.wait(within: 10) == .exit(0), net.story)
     }
 
+    @Test("An address that the host gets has allocations, and is refused as a peer from then on, though it was one")
+    func newAddress() throws {
+      let net = try Net(["client", "relay", "peer"])
+      defer { net.close() }
+      try net.set("relay", "ip -6 addr del fd00:1::2/64 dev eth0")
+      let relay = try net.relay()
+      let flag = "\(net.directory)/changed"
+      let client = try net.start(
+        "client", "python3 \(Machine.tools)/turn_address.py 10.99.0.2 3478 10.99.0.9 \(flag)", title: "client")
+      try #require(client.says("before: 440 0 0", within: 10) != nil, net.story)
+      let seen = try net.capture("relay", "udp and dst host 10.99.0.9", interface: "any")
+      try net.set("relay", "ip addr add 10.99.0.9/32 dev eth0")
+      try net.set("relay", "ip -6 addr add fd00:1::2/64 dev eth0 nodad")
+      try #require(relay.says("the host has other addresses", within: 10) != nil, net.story)
+      try #require(relay.says("fd00:1::2", within: 10) != nil, net.story)
+      _ = try net.file("changed", "")
+      // A relayed address has permissions: of its ports those of allocations alone are reached.
+      #expect(client.wait(within: 10) == .exit(0) && client.log.contains("after: 0 0 403"), net.story)
+      #expect(seen.flows.isEmpty, "\(seen.program.log)")
+    }
+
     @Test("What ICMP says of a client's packets the client is told, and nothing is lost over it")
     func icmpErrors() throws {
       let net = try Net(["client", "relay", "peer"])

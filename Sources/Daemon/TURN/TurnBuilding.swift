@@ -9,12 +9,10 @@ import Values
 struct TurnBuilding {
   private let file: TurnServerConfiguration
   private let service: ServiceConfiguration
-  private let whole: Configuration
 
-  init(_ file: TurnServerConfiguration, _ service: ServiceConfiguration, of whole: Configuration) {
+  init(_ file: TurnServerConfiguration, _ service: ServiceConfiguration) {
     self.file = file
     self.service = service
-    self.whole = whole
   }
 
   struct Made {
@@ -23,7 +21,7 @@ struct TurnBuilding {
     let policy: EgressPolicy
   }
 
-  func make(log: Log) throws(StartReason) -> Made {
+  func make() throws(StartReason) -> Made {
     let host = try hostAddresses()
     var settings = TurnSettings()
     settings.realm = file.realm
@@ -49,7 +47,7 @@ struct TurnBuilding {
   // MARK: Addresses
 
   /// Of this host, those of loopback last.
-  private func hostAddresses() throws(StartReason) -> [IPAddress] {
+  func hostAddresses() throws(StartReason) -> [IPAddress] {
     do throws(NetlinkError) {
       let netlink = try NetlinkSocket()
       return try netlink.addresses().map(\.prefix.address)
@@ -63,7 +61,8 @@ struct TurnBuilding {
     return literal
   }
 
-  private func relayAddresses(_ host: [IPAddress]) throws(StartReason) -> [RelayAddress] {
+  /// Where allocations are made, of the host's addresses.
+  func relayAddresses(_ host: [IPAddress]) throws(StartReason) -> [RelayAddress] {
     var local = file.addresses
     if local.isEmpty {
       if let own = listenAddress, own.isLoopback {
@@ -139,7 +138,8 @@ struct TurnBuilding {
 
   // MARK: Peers
 
-  private func policy(_ host: [IPAddress]) -> EgressPolicy {
+  /// Which peers may be reached, from a host with these addresses.
+  func policy(_ host: [IPAddress]) -> EgressPolicy {
     EgressPolicy.relaying(
       exceptions: file.allow.map(EgressRule.init), denials: file.deny.map(EgressRule.init),
       own: Set(host.filter { !$0.isLoopback }))

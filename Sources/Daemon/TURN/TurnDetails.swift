@@ -9,9 +9,10 @@ enum TurnDetails {
   ) -> [(key: String, value: String)] {
     let counters = relay.counters
     var list = [("allocations", "\(relay.allocationCount) now, \(counters.allocations) made")]
-    let byFamily = relay.allocationsByFamily
-    if !byFamily.isEmpty {
-      list.append(("allocations by family", describe(byFamily.map { (what: $0.what, count: UInt64($0.count)) })))
+    let byKind = relay.allocationsByKind.filter { $0.count > 0 }
+    if !byKind.isEmpty {
+      list.append(
+        ("allocations by family", describe(byKind.map { (what: "\($0.kind)", count: UInt64($0.count)) })))
     }
     for (translation, traffic) in counters.translations.sorted(by: { $0.key.description < $1.key.description }) {
       list.append(

@@ -40,14 +40,13 @@ final class TurnService: RunningService {
     self.settings = settings
     key = snapshot.handler
     do throws(StartReason) {
-      let building = TurnBuilding(settings, service, of: snapshot.whole)
-      let made = try building.make(log: log)
+      let made = try TurnBuilding(settings, service).make()
       // A relay that several services share was made by the first of them; each adds its own places.
       alternates = made.settings.alternates
       var own = made.settings
       own.alternates = []
       let settings = own
-      relay = context.turnRelays.relay(key) { [log] in
+      relay = context.turnRelays.relay(key, of: name) { [log] in
         TurnRelay(
           loop: context.loop, arena: context.arena, joints: context.joints, log: log, settings: settings,
           users: made.users, policy: made.policy)
@@ -142,12 +141,29 @@ final class TurnService: RunningService {
     return list + TurnDetails.of(relay, dropped: listener?.dropped ?? dtls?.dropped ?? [])
   }
 
-  func networkChanged() {}
+  /// The host may have other addresses: new allocations are made at those, and what has become its own is refused.
+  func networkChanged() {
+    guard !isStopped, context.turnRelays.isFirst(name, of: relay) else { return }
+    do throws(StartReason) {
+      let building = TurnBuilding(settings, configuration)
+      let host = try building.hostAddresses()
+      var next = relay.settings
+      next.addresses = (try? building.relayAddresses(host)) ?? next.addresses
+      let policy = building.policy(host)
+      guard next.addresses != relay.settings.addresses || policy != relay.policy else { return }
+      relay.renew(next, policy: policy)
+      log.info(
+        "the host has other addresses",
+        ["allocations at": next.addresses.map(\.local.description).joined(separator: ", ")])
+    } catch {
+      log.warn("\(error.text)")
+    }
+  }
 
   /// Allocations live on through a reload; who may make new ones, how many and to where is as the new file says.
   func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover? {
     guard !difference.replaces, let settings = new.whole.turn(of: new.service) else { return nil }
-    let made = try TurnBuilding(settings, new.service, of: new.whole).make(log: log)
+    let made = try TurnBuilding(settings, new.service).make()
     var renewal: (() -> Void)?
     if difference.contains(.listener), let listener {
       guard
@@ -168,7 +184,9 @@ final class TurnService: RunningService {
       guard new.handler != key else { return }
       context.turnRelays.rename(relay, to: new.handler)
       key = new.handler
-      relay.renew(made.settings, users: made.users, policy: made.policy)
+      var next = made.settings
+      if !context.turnRelays.isFirst(name, of: relay) { next.addresses = relay.settings.addresses }
+      relay.renew(next, users: made.users, policy: made.policy)
       // What the kernel forwards, it forwards without limits.
       if settings.userBandwidth != nil || settings.totalBandwidth != nil { relay.forwarder = nil }
     }
@@ -207,7 +225,7 @@ final class TurnService: RunningService {
     dtls = nil
     for socket in sockets { socket.close() }
     sockets = []
-    context.turnRelays.leave(relay)
+    context.turnRelays.leave(relay, name)
     if hasRunHooks { Hooks.run(configuration.metadata.strings("postDown"), "postDown", log: log) }
   }
 }
@@ -218,22 +236,30 @@ final class TurnRelays {
     let relay: TurnRelay
     /// What the file says of it.
     var key: String
-    var services = 0
+    /// In the order of their start.
+    var services: [String] = []
   }
 
   private var entries: [Entry] = []
 
-  func relay(_ key: String, _ make: () -> TurnRelay) -> TurnRelay {
+  func relay(_ key: String, of service: String, _ make: () -> TurnRelay) -> TurnRelay {
     let index = entries.firstIndex { $0.key == key } ?? entries.count
     if index == entries.count { entries.append(Entry(relay: make(), key: key)) }
-    entries[index].services += 1
+    entries[index].services.append(service)
     return entries[index].relay
   }
 
-  func leave(_ relay: TurnRelay) {
-    guard let index = entries.firstIndex(where: { $0.relay === relay }) else { return }
-    entries[index].services -= 1
-    guard entries[index].services == 0 else { return }
+  /// Whether a service is the one of its relay's by whose place allocations are made.
+  func isFirst(_ service: String, of relay: TurnRelay) -> Bool {
+    entries.first { $0.relay === relay }?.services.first == service
+  }
+
+  func leave(_ relay: TurnRelay, _ service: String) {
+    guard let index = entries.firstIndex(where: { $0.relay === relay }),
+      let place = entries[index].services.firstIndex(of: service)
+    else { return }
+    entries[index].services.remove(at: place)
+    guard entries[index].services.isEmpty else { return }
     entries.remove(at: index)
     relay.close()
   }

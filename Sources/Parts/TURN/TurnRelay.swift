@@ -38,6 +38,8 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
   private(set) var peers: TurnPeerConnections?
   /// How clients' packets came when they made their allocations, and the last of peers'.
   private var sightings: [AllocationID: Sighting] = [:]
+  /// Of the allocations that there were.
+  private var kinds: Set<AllocationKind> = []
   private var complaints = ComplaintLimiter<String>()
   /// Told when a channel of datagrams begins and ends, so that something else may forward it.
   public var forwarder: (any TurnForwarder)?
@@ -65,6 +67,7 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
     waiting = HalfOpenTable(loop: loop)
     self.arena = arena
     self.log = log
+    self.policy = policy
     var random = SystemRandomNumberGenerator()
     sequence = random.next()
     machine = RecordedTurnServer(
@@ -179,20 +182,22 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
   }
 
   public var settings: TurnSettings { machine.settings }
+  public private(set) var policy: EgressPolicy
 
-  /// Allocations by their client's family and transport, and by their own families: `udp IPv4 to IPv6`.
-  public var allocationsByFamily: [(what: String, count: Int)] {
-    var counts: [String: Int] = [:]
-    for status in machine.statuses {
-      let own = status.relays.map { $0.local.family.description }.joined(separator: "+")
-      counts["\(status.flow.transport) \(status.flow.remote.family) to \(own)", default: 0] += 1
-    }
-    return counts.sorted { $0.key < $1.key }.map { (what: $0.key, count: $0.value) }
+  /// Allocations by how their clients came and what they were given: every kind that there was.
+  public var allocationsByKind: [(kind: AllocationKind, count: Int)] {
+    var counts = Dictionary(kinds.map { ($0, 0) }, uniquingKeysWith: { first, _ in first })
+    for status in machine.statuses { counts[AllocationKind(status), default: 0] += 1 }
+    return counts.map { (kind: $0.key, count: $0.value) }.sorted { $0.kind.description < $1.kind.description }
   }
 
-  /// What a new file says; allocations that there are live on.
-  public func renew(_ settings: TurnSettings, users: TurnUsers, policy: EgressPolicy) {
+  /// What a new file says, or the host has; allocations that there are live on.
+  ///
+  /// - Parameter users: `nil` when they are as they were.
+  public func renew(_ settings: TurnSettings, users: TurnUsers? = nil, policy: EgressPolicy) {
+    self.policy = policy
     machine.renew(settings, users: users, at: loop.now) { policy.judge($0)?.reason }
+    settle()
   }
 
   public func close() {
@@ -532,6 +537,7 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
     if let flow = machine.flow(of: id) { expectNothing(of: streams[flow]) }
     guard let status = machine.status(of: id), let receipt = receipt() else { return }
     sightings[id] = Sighting(client: receipt, flow: status.flow, user: status.username)
+    kinds.insert(AllocationKind(status))
     log.info(
       "allocation",
       [
@@ -631,6 +637,25 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
     let traffic = status.traffic
     facts.append(("packets", "\(traffic.packetsToPeers) to peers, \(traffic.packetsToClient) to the client"))
     return facts
+  }
+}
+
+/// How a client came to its allocation, and which addresses it was given.
+public struct AllocationKind: Hashable, Sendable, CustomStringConvertible {
+  public let transport: TurnTransport
+  public let client: AddressFamily
+  /// One or two.
+  public let relayed: [AddressFamily]
+
+  init(_ status: AllocationStatus) {
+    transport = status.flow.transport
+    client = status.flow.remote.address.canonical.family
+    relayed = status.relays.map(\.local.family)
+  }
+
+  /// `udp IPv4 to IPv6`.
+  public var description: String {
+    "\(transport) \(client) to \(relayed.map(\.description).joined(separator: "+"))"
   }
 }
 

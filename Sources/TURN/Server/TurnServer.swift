@@ -50,7 +50,7 @@ public struct TurnServer {
   }
 
   public internal(set) var counters = TurnCounters()
-  public private(set) var settings: TurnSettings
+  public internal(set) var settings: TurnSettings
   /// No new allocations are made (drain).
   public var isDraining = false
 
@@ -109,9 +109,7 @@ public struct TurnServer {
     var secret: [UInt8] = []
     for _ in 0..<4 { secret.append(bigEndian: drawSecret()) }
     nonces = TurnNonce(secret: secret, begin: now, hidesNames: users.canHideNames)
-    for address in settings.addresses where pools[address.local] == nil {
-      pools[address.local] = PortPool(settings.ports)
-    }
+    openPools()
     totalBuckets = TokenBucket.pair(settings.totalBandwidth, at: now)
   }
 
@@ -123,24 +121,6 @@ public struct TurnServer {
   public mutating func setClock(unixSeconds: Int64, at now: Instant) { clock = (now, unixSeconds) }
 
   func unixSeconds(at now: Instant) -> Int64 { clock.unixSeconds + (now - clock.at).nanoseconds / 1_000_000_000 }
-
-  /// New settings of what may change while allocations live: users, quotas, policy words; the rest needs a new relay.
-  public mutating func renew(
-    _ settings: TurnSettings, users: TurnUsers, at now: Instant, judge: @escaping Judge
-  ) {
-    self.judge = judge
-    for slot in allocations.indices { allocations[slot]?.judged = nil }
-    var next = settings
-    next.addresses = self.settings.addresses
-    next.ports = self.settings.ports
-    next.realm = self.settings.realm
-    next.alternates = self.settings.alternates
-    self.settings = next
-    self.users = users
-    nonces = nonces.hidingNames(users.canHideNames)
-    totalBuckets = TokenBucket.pair(settings.totalBandwidth, at: now)
-    userStates.setRate(settings.userBandwidth, at: now)
-  }
 
   /// Four more places at which NATs can be told (RFC 5780), by their listeners' numbers.
   public mutating func addAlternates(_ alternates: TurnAlternates) { settings.alternates.append(alternates) }
