@@ -25,27 +25,30 @@ import Values
 ///
 /// Safety: opened records stand in `room` until the outbox is flushed, and nothing is put over them before.
 public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
-  public enum Limits {
+  public struct Limits: Sendable {
     /// Handshakes at once, in all and of one source.
-    static let handshakes = 2_048
-    static let handshakesOfSource = 256
+    public var handshakes = 2_048
+    public var handshakesOfSource = 256
     /// Sessions at once, in all and of one source; each takes about 24 KiB.
-    static let sessions = 16_384
-    static let sessionsOfSource = 1_024
+    public var sessions = 16_384
+    public var sessionsOfSource = 1_024
     /// How long a handshake may take.
-    static let handshake = TimeSpan.seconds(8)
+    public var handshake = TimeSpan.seconds(8)
     /// Silence after which a session without an allocation ends.
-    static let idle = TimeSpan.seconds(120)
+    public var idle = TimeSpan.seconds(120)
     /// How often a session is looked after.
-    static let look = TimeSpan.seconds(30)
+    public var look = TimeSpan.seconds(30)
     /// Bytes of UDP's payload where the kernel does not know the path: IPv6's least packet.
-    static let datagram = 1_232
+    public var datagram = 1_232
+
+    public init() {}
   }
 
   private unowned let relay: TurnRelay
   private let loop: EventLoop
   private let log: Log
   private let socket: UDPSocket
+  private let limits: Limits
   let number: UInt16
   private var security: TLSSecurity
   private let cookies: DTLSCookies
@@ -106,9 +109,11 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
 
   /// - Throws: when there are no random bytes for the cookies' key.
   public init(
-    relay: TurnRelay, socket: UDPSocket, listener number: UInt16, security: TLSSecurity, log: Log
+    relay: TurnRelay, socket: UDPSocket, listener number: UInt16, security: TLSSecurity, log: Log,
+    limits: Limits = Limits()
   ) throws(TLSError) {
     self.relay = relay
+    self.limits = limits
     self.socket = socket
     self.number = number
     self.security = security
@@ -118,7 +123,7 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
     var random = SystemRandomNumberGenerator()
     budget = SourceBudget(seed: random.next())
     halfOpen = HalfOpenTable(
-      loop: relay.loop, maximum: Limits.handshakes, maximumFromOne: Limits.handshakesOfSource)
+      loop: relay.loop, maximum: limits.handshakes, maximumFromOne: limits.handshakesOfSource)
     room = .allocate(byteCount: Self.roomSize, alignment: 16)
     socket.handler = self
     relay.serve(self)
@@ -196,7 +201,7 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
     case .unproven(let answer): ask(flow, answer)
     case .proven(let hello):
       let source = SourceBudget.name(of: flow.remote.address)
-      guard clients.count < Limits.sessions, bySource[source, default: 0] < Limits.sessionsOfSource,
+      guard clients.count < limits.sessions, bySource[source, default: 0] < limits.sessionsOfSource,
         let session = session(hello, flow)
       else {
         drops.overLimit &+= 1
@@ -226,11 +231,11 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
 
   private func session(_ hello: DTLSHello, _ flow: TurnFlow) -> DTLSSession? {
     var settings = DTLSSession.Settings()
-    settings.handshakeTimeout = Limits.handshake
+    settings.handshakeTimeout = limits.handshake
     do {
       return try DTLSSession(
         credentials: security.credentials, hello: hello,
-        largestDatagram: largestDatagram(to: flow.remote) ?? Limits.datagram,
+        largestDatagram: largestDatagram(to: flow.remote) ?? limits.datagram,
         applicationProtocols: security.applicationProtocols, settings: settings, at: loop.now)
     } catch {
       log.debug("no DTLS session: \(error)")
@@ -239,7 +244,7 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
   }
 
   private func awaitHandshake(of client: Client) {
-    halfOpen.add(ObjectIdentifier(client), from: client.source, within: Limits.handshake) {
+    halfOpen.add(ObjectIdentifier(client), from: client.source, within: limits.handshake) {
       [weak self, weak client] _ in
       guard let self, let client, let session = client.unfinished else { return }
       session.close()
@@ -304,7 +309,7 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
       client.heardAt = loop.now
       record("the handshake is done", session, client)
       if session === client.successor { succeed(client, session) }
-      client.timer?.arm(after: Limits.look)
+      client.timer?.arm(after: limits.look)
     case .closed, .failed:
       if case .failed(let error) = session.state {
         if error == .handshakeTimedOut { drops.slow &+= 1 } else { drops.failed &+= 1 }
@@ -315,7 +320,7 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
       guard session === client.successor else { return end(client) }
       flush(client)
       client.successor = nil
-      client.timer?.arm(after: Limits.look)
+      client.timer?.arm(after: limits.look)
     }
   }
 
@@ -356,14 +361,14 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
       return settle(session, client)
     }
     let session = client.session
-    if !relay.machine.hasAllocation(by: client.flow), loop.now - client.heardAt >= Limits.idle {
+    if !relay.machine.hasAllocation(by: client.flow), loop.now - client.heardAt >= limits.idle {
       drops.idle &+= 1
       session.close()
       return end(client)
     }
     session.trim()
     if let size = largestDatagram(to: client.flow.remote) { session.setLargestDatagram(size) }
-    client.timer?.arm(after: Limits.look)
+    client.timer?.arm(after: limits.look)
   }
 
   // MARK: To clients
