@@ -40,7 +40,7 @@ install_missing() {
 # A Python of its own for the tests, with a QUIC that shares no code with ours: the other ends of the tests are written
 # for it. `CULVERT_AIOQUIC_PYTHON` names it to them; one that is set already is left alone. Its parts come from PyPI,
 # in exactly these versions, because the peers reach into them. Without it the tests that need it skip and say why.
-python_packages="aioice==0.13.0 aioquic==1.7.2 jsonschema==4.26.0 websockets==17.4"
+python_packages="aioice==0.13.0 aioquic==1.7.2 jsonschema==4.26.0 prometheus-client==0.26.0 websockets==17.4"
 
 use_test_python() {
   [ -z "${CULVERT_AIOQUIC_PYTHON:-}" ] || return 0

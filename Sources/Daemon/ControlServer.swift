@@ -6,9 +6,11 @@ import Values
 /// follows and ends with the connection.
 ///
 ///     path [--json] [SERVICE]
+///     metrics
 ///     reload [--dry-run]          the answer's first line is `exit N`
 public enum ControlRequest: Equatable, Sendable {
   case path(service: String?, isJSON: Bool)
+  case metrics
   case reload(isTrial: Bool)
   case unknown(String)
 
@@ -16,6 +18,10 @@ public enum ControlRequest: Equatable, Sendable {
     var words = line.split(separator: " ").map(String.init)
     if words.first == "reload", words.dropFirst().allSatisfy({ $0 == "--dry-run" }) {
       self = .reload(isTrial: words.count > 1)
+      return
+    }
+    if words == ["metrics"] {
+      self = .metrics
       return
     }
     guard words.first == "path" else {

@@ -17,6 +17,8 @@ public final class Daemon {
     public var controlSocket: String?
     /// Names the control socket in the default place.
     public var name = "culvert"
+    /// Of the program, for whoever collects its numbers.
+    public var version = ""
 
     public init() {}
   }
@@ -43,6 +45,7 @@ public final class Daemon {
   public init(loop: EventLoop, log: Log, options: Options) {
     context = ServiceContext(loop: loop, log: log)
     self.options = options
+    context.metrics = { [weak self] in self?.metrics ?? "" }
   }
 
   public func start(_ configuration: Configuration) throws(StartFailure) {
@@ -136,12 +139,26 @@ public final class Daemon {
     PathReport(services: services.map { PathReport.Service($0) }, at: context.loop.now)
   }
 
+  /// What is counted, in the text format of Prometheus.
+  public var metrics: String {
+    var page = MetricsPage()
+    page.add("culvert_build_info", .gauge, "The running program.", ["version": options.version], 1)
+    for service in services {
+      page.add(
+        "culvert_service_up", .gauge, "Services at work; a tunnel is when it stands.",
+        ["service": service.name, "kind": service.summary], service.isUp == false ? 0 : 1)
+    }
+    for service in services { service.count(on: &page) }
+    return page.text
+  }
+
   private func answer(_ request: ControlRequest, _ completion: @escaping (String) -> Void) {
     switch request {
     case .path(let service, let isJSON):
       var report = report
       if let service { report = report.only(service) }
       completion(isJSON ? report.json : report.text)
+    case .metrics: completion(metrics)
     case .reload(let isTrial):
       guard let reloader else { return completion(ControlAnswer(1, "error: this program cannot reload\n").line) }
       reloader(isTrial) { completion($0.line) }

@@ -29,6 +29,9 @@ struct HandlerBuilding {
     case "auto":
       return AutoHandler(
         http: http(core, metadata), socks4: SOCKS4Handler(core: core), socks5: try socks5(core, service))
+    case "metrics":
+      return MetricsHandler(
+        core: core, path: metadata.string("metrics.path") ?? MetricsHandler.defaultPath, page: context.metrics)
     case let type: throw StartReason("the handler \(type) is not supported yet")
     }
   }

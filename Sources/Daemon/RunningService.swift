@@ -14,6 +14,8 @@ protocol RunningService: AnyObject {
   func facts(of connection: String) -> [(key: String, value: String)]
   /// Facts for `culvert path` that belong to no leg, in order: interface, offloads, counters.
   var details: [(key: String, value: String)] { get }
+  /// Adds what it counts to the page of metrics.
+  func count(on page: inout MetricsPage)
   /// The interface that it has made on this host, if that is what it does.
   var interfaceName: String? { get }
   /// Whether a tunnel stands; `nil` where the question has no sense.
@@ -30,6 +32,7 @@ protocol RunningService: AnyObject {
 
 extension RunningService {
   func facts(of connection: String) -> [(key: String, value: String)] { [] }
+  func count(on page: inout MetricsPage) {}
   var interfaceName: String? { nil }
 }
 
@@ -64,6 +67,8 @@ public final class ServiceContext {
   public let joints: StreamJoint.Shared
   public let resetSecret: [UInt8]
   let turnRelays = TurnRelays()
+  /// The page of metrics as it is now; the daemon says how it comes.
+  var metrics: () -> String = { "" }
 
   public init(loop: EventLoop, log: Log) {
     joints = StreamJoint.Shared(loop: loop)

@@ -80,6 +80,20 @@ final class StreamService: RunningService {
     return list
   }
 
+  func count(on page: inout MetricsPage) {
+    let core = handler.core
+    page.add(
+      "culvert_connections", .gauge, "Connections that stand.", ["service": name],
+      UInt64(core.connectionCount + leaving.standing))
+    page.add(
+      "culvert_connections_served_total", .counter, "Connections that stood and have ended.", ["service": name],
+      core.served + leaving.served)
+    for (what, count) in (listener?.dropped ?? []) + handler.dropped {
+      page.add(
+        "culvert_dropped_total", .counter, "What came and was of no use.", ["service": name, "reason": what], count)
+    }
+  }
+
   func networkChanged() {}
 
   func takeover(_ difference: ServiceDifference, _ new: ServiceSnapshot) throws(StartReason) -> Takeover? {

@@ -100,7 +100,10 @@ public struct HTTPResponseHead: Equatable, Sendable {
     switch status {
     case 200: "Connection established"
     case 400: "Bad Request"
+    case 401: "Unauthorized"
     case 403: "Forbidden"
+    case 404: "Not Found"
+    case 405: "Method Not Allowed"
     case 407: "Proxy Authentication Required"
     case 408: "Request Timeout"
     case 413: "Content Too Large"

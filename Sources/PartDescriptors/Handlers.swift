@@ -24,6 +24,10 @@ extension PartCatalog {
       .handler, ["turn"], .available, "a STUN and TURN server", keys: turnServerKeys, carries: .both, speaks: [.turn],
       authentication: .credentials),
     PartDescriptor(
+      .handler, ["metrics"], .available, "what is counted, for Prometheus",
+      keys: [readTimeoutKey, MetadataKey("metrics.path|path", .path, .available, "where the page is, `/metrics`")],
+      speaks: [.metrics], authentication: .credentials),
+    PartDescriptor(
       .handler, ["relay"], .available, "GOST's relay protocol",
       keys: [
         readTimeoutKey, MetadataKey("bind", .bool, .available, "serve BIND requests"),
@@ -70,7 +74,6 @@ extension PartCatalog {
     later(["sshd"], "SSH port forwarding", [.ssh]),
     later(["file"], "a file server", [.file], .credentials),
     later(["api"], "GOST's web API as a service", [.api], .credentials),
-    later(["metrics"], "metrics as a service", [.metrics], .credentials),
   ]
 
   /// What every handler has that goes where its clients want.

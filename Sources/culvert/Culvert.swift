@@ -17,13 +17,15 @@ struct Culvert: ParsableCommand {
         culvert -L … -F …              the same in GOST's short form
         culvert path                   ask the daemon which way packets take
         culvert netcheck HOST          find out what this network allows
+        culvert metrics                ask it for numbers, for Prometheus
         culvert reload                 have it follow its files; only what changed is touched
         culvert lab DIRECTORY          run hosts in namespaces, with proof
         culvert relay --user …         a STUN and TURN server; --from-coturn FILE takes coturn's file
       """,
     version: Version.text,
     subcommands: [
-      Run.self, Check.self, PlanCommand.self, PathCommand.self, ReloadCommand.self, NetcheckCommand.self,
+      Run.self, Check.self, PlanCommand.self, PathCommand.self, MetricsCommand.self, ReloadCommand.self,
+      NetcheckCommand.self,
       LabCommand.self, ReplayCommand.self,
       Explain.self,
       Schema.self,

@@ -45,6 +45,11 @@ struct RelayCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Where DTLS is listened for, such as :5349. May be repeated.", valueName: "address"))
   var dtlsListen: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Where Prometheus reads what is counted, such as 127.0.0.1:9641, at /metrics.", valueName: "address"))
+  var metrics: String?
+
   @Flag(name: .customLong("no-udp"), help: "Do not listen with UDP.")
   var noUDP = false
 
@@ -211,7 +216,7 @@ struct RelayCommand: ParsableCommand {
       ("cert", cert), ("key", key), ("realm", realm), ("secret-file", secretFile), ("ports", ports), ("family", family),
       ("xdp", xdp), ("user-quota", userQuota), ("source-quota", sourceQuota), ("total-quota", totalQuota),
       ("user-bandwidth", userBandwidth), ("total-bandwidth", totalBandwidth), ("max-lifetime", maxLifetime),
-      ("drain", drain),
+      ("drain", drain), ("metrics", metrics),
     ] {
       if let value { options.append(RelayOption(option, value)) }
     }

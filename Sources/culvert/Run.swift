@@ -96,6 +96,7 @@ struct Run: ParsableCommand {
     }
     var options = Daemon.Options()
     options.filtersReflection = !noReflectionFilter
+    options.version = Version.number
     options.name = self.options.name ?? (ConfigurationInput.worker.map { "culvert-\($0)" } ?? "culvert")
     options.controlSocket = self.options.socket ?? getenv("CULVERT_SOCKET").map { String(cString: $0) }
     let daemon = Daemon(loop: loop, log: log, options: options)

@@ -293,6 +293,32 @@ import Values
     #expect(report.configuration.flatMap { whole in whole.services.first.flatMap(whole.turn) }?.relaysTCP == false)
   }
 
+  @Test("Prometheus has a page where coturn has it, by its address, port, path and certificate")
+  func prometheus() throws {
+    func page(_ lines: String) -> ServiceConfiguration? {
+      load("user=alice:wonderland\n\(lines)").configuration?.services.first { $0.name.value == "relay-metrics" }
+    }
+    let plain = try #require(page("prometheus"))
+    #expect(plain.addr.value == ":9641" && plain.listener.type.value == "tcp" && plain.handler.type.value == "metrics")
+    // coturn's page is for everybody too, and says nothing about it.
+    #expect(findings("prometheus").map(\.code) == [.coturnLeftOut, .openMetrics])
+    #expect(findings("prometheus").map(\.severity) == [.note, .warning])
+    let other = try #require(
+      page("prometheus\nprometheus-address=127.0.0.1\nprometheus-port=9700\nprometheus-path=/numbers"))
+    #expect(other.addr.value == "127.0.0.1:9700" && other.handler.metadata.string("metrics.path") == "/numbers")
+    #expect(page("prometheus\nprometheus-address=::1")?.addr.value == "[::1]:9641")
+    #expect(findings("prometheus\nprometheus-address=127.0.0.1").map(\.severity) == [.note])
+    let tls = try #require(page("prometheus\nprometheus-tls\nprometheus-cert=/a.pem\nprometheus-key=/b.pem"))
+    #expect(tls.listener.type.value == "tls" && tls.listener.tls?.certFile?.value == "/a.pem")
+    #expect(page("prometheus=0") == nil && findings("prometheus=0").isEmpty)
+    // What would be in the clear, elsewhere, or nowhere.
+    #expect(findings("prometheus\nprometheus-tls\nprometheus-cert=/a.pem").map(\.code) == [.certificateWithoutKey])
+    #expect(findings("prometheus\nprometheus-address=relay").map(\.code) == [.badAddress])
+    #expect(findings("prometheus\nprometheus-port=99999").contains { $0.code == .valueOutOfRange })
+    #expect(findings("prometheus-port=9700").map(\.code) == [.keyWithoutEffect])
+    #expect(findings("prometheus\nprometheus-username-labels").contains { $0.message.contains("names of users") })
+  }
+
   @Test("Files are told apart by what is in them")
   func kinds() {
     #expect(
@@ -403,13 +429,14 @@ import Values
     let report = check([
       ("listen", "192.0.2.1:3479"), ("listen", "[2001:db8::1]:3479"), ("no-tcp", nil), ("tls-listen", ":443"),
       ("cert", "c.pem"), ("key", "k.pem"), ("secret", "mVbU1xkRm2vJ8w5Yp0Qd3T7h"),
-      ("secret", "Zc6NfKsamVbU1xkRm2vJ8w5Y"),
+      ("secret", "Zc6NfKsamVbU1xkRm2vJ8w5Y"), ("metrics", "127.0.0.1:9641"),
     ])
     #expect(report.diagnostics.isEmpty, "\(report.rendered)")
     #expect(
       report.configuration?.services.map { "\($0.name.value) \($0.addr.value)" } == [
-        "relay-udp 192.0.2.1:3479", "relay-udp-2 [2001:db8::1]:3479", "relay-tls :443",
+        "relay-udp 192.0.2.1:3479", "relay-udp-2 [2001:db8::1]:3479", "relay-tls :443", "relay-metrics 127.0.0.1:9641",
       ])
+    #expect(report.configuration?.services.last?.handler.type.value == "metrics")
     let turn = report.configuration.flatMap { whole in whole.services.first.flatMap(whole.turn) }
     #expect(turn?.secrets.count == 2)
   }

@@ -46,6 +46,23 @@ import Testing
     #expect(report.codes == [.unusedObject] && report.exitCode == 0, "\(report.rendered)")
   }
 
+  @Test("A page of numbers for everybody is named, and is no hole")
+  func numbers() {
+    func service(_ addr: String, _ handler: String = "") -> String {
+      "services:\n- {name: n, addr: '\(addr)', handler: {type: metrics\(handler)}, listener: {type: tcp}}\n"
+    }
+    for text in [service(":9641"), service("192.0.2.1:9641")] {
+      let report = check(text, strict: true)
+      #expect(report.codes == [.openMetrics] && report.exitCode == 0, "\(report.rendered)")
+    }
+    for text in [
+      service("127.0.0.1:9641"), service("[::1]:9641"),
+      service(":9641", ", auth: {username: prom, password: long-enough}, metadata: {path: /numbers}"),
+    ] {
+      #expect(check(text, strict: true).diagnostics.isEmpty, "\(text)")
+    }
+  }
+
   @Test("A relay on ICMP is open to whom can ping")
   func icmp() {
     let report = check(Examples.serverAuto.with("type: auto", "type: relay"), posture: true)

@@ -118,6 +118,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case looseKeyFile = "CV0714"
   case looseConfigurationFile = "CV0715"
   case shortSecret = "CV0716"
+  case openMetrics = "CV0717"
 
   // Command line.
   case badArgument = "CV0801"

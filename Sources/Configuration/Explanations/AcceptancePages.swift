@@ -25,6 +25,13 @@ extension Explanations {
       wrong: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann"])),
       right: .init(ExampleFile.relay(handlerLines: ["auth:", "  username: ann", "  password: 0tHKhzDGbAcBKmhx"]))),
     Explanation(
+      .openMetrics, "numbers for everybody",
+      [
+        "The page of the handler `metrics` has no addresses and no users, and yet says a lot: which services there are, how many clients they have, when, and how much they move. Here everybody may read it who reaches the port.",
+        "Let it listen on `127.0.0.1` where the collector is on the same host, or on an address of the network that it comes by; or give the handler `auth`, and the listener `tls`, so that the password does not cross the network in the clear.",
+      ],
+      wrong: .init(metricsService(":9641")), right: .init(metricsService("127.0.0.1:9641"))),
+    Explanation(
       .shortSecret, "a secret that can be guessed",
       [
         "A password of fewer than 8 bytes on a port that other hosts reach. Whoever looks for open relays tries short passwords first, and nothing limits how often. For a TUN the passphrase also crosses every network on the way in the clear, unless a chain encrypts it.",
@@ -65,4 +72,8 @@ extension Explanations {
       wrong: .init(ExampleFile.relay(handlerLines: ["# culvert: accept CV0709 nobody knows the port", "retries: 1"])),
       right: .init(ExampleFile.relay(handlerLines: ["retries: 1"]))),
   ]
+
+  private static func metricsService(_ address: String) -> String {
+    "services:\n- name: numbers\n  addr: \(address)\n  handler:\n    type: metrics\n  listener:\n    type: tcp\n"
+  }
 }

@@ -208,18 +208,12 @@ struct CoturnOption {
     CoturnOption("new-log-timestamp", .flag, .kept("the log has the time of day")),
     CoturnOption("new-log-timestamp-format", .text, .tuning("times are written as RFC 3339 has them")),
     CoturnOption("log-binding", .flag, .leftOut("Binding requests are counted, and not written down")),
-    CoturnOption("prometheus", .flag, .leftOut(metrics, help: metricsHelp)),
-    CoturnOption("prometheus-port", .text, .leftOut(metrics, help: metricsHelp)),
-    CoturnOption("prometheus-address", .text, .leftOut(metrics, help: metricsHelp)),
-    CoturnOption("prometheus-path", .text, .leftOut(metrics, help: metricsHelp)),
+    CoturnOption("prometheus", .flag, .translated), CoturnOption("prometheus-port", .text, .translated),
+    CoturnOption("prometheus-address", .text, .translated), CoturnOption("prometheus-path", .text, .translated),
     CoturnOption("prometheus-username-labels", .flag, .leftOut("no count is kept by the names of users")),
-    CoturnOption("prometheus-tls", .flag, .leftOut(metrics, help: metricsHelp)),
-    CoturnOption("prometheus-cert", .text, .leftOut(metrics, help: metricsHelp)),
-    CoturnOption("prometheus-key", .text, .leftOut(metrics, help: metricsHelp)),
+    CoturnOption("prometheus-tls", .flag, .translated), CoturnOption("prometheus-cert", .text, .translated),
+    CoturnOption("prometheus-key", .text, .translated),
   ]
-
-  private static let metrics = "nothing listens for Prometheus"
-  private static let metricsHelp = "`culvert path` shows allocations and counts; docs/relay.md says where numbers are"
 
   private static let console: [CoturnOption] = [
     CoturnOption("no-cli", .flag, .kept("there is no telnet console")),

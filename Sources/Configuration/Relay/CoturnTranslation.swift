@@ -27,6 +27,7 @@ struct CoturnTranslation {
     limits()
     certificate()
     log()
+    metricsPage()
     listeners()
     return relay.root
   }
@@ -166,6 +167,51 @@ struct CoturnTranslation {
         .init(
           transport: "tcp", address: Located("\(host.text):\(port)", at: line.value.span), expectsProxyHeader: true))
     }
+  }
+
+  // MARK: Prometheus
+
+  private static let metricsPort = 9641
+  private static let metricsDetails = [
+    "prometheus-port", "prometheus-address", "prometheus-path", "prometheus-tls", "prometheus-cert", "prometheus-key",
+  ]
+
+  private mutating func metricsPage() {
+    guard let line = last("prometheus"), line.isOn else {
+      for detail in Self.metricsDetails.compactMap({ last($0) }) {
+        add(
+          .keyWithoutEffect, "`\(detail.option.name)` has no effect without `prometheus`", .warning, at: detail,
+          "nothing listens", help: ["write `prometheus`, or remove the line"])
+      }
+      return
+    }
+    var host = ""
+    if let line = last("prometheus-address") {
+      guard let address = IPAddress(line.value.value) else {
+        return add(.badAddress, "`prometheus-address` takes an address of this host", at: line, "not an address")
+      }
+      if !address.isUnspecified { host = address.family == .ipv6 ? "[\(address)]" : "\(address)" }
+    }
+    let port = last("prometheus-port").flatMap { number($0, 1...65535) } ?? Self.metricsPort
+    let place = last("prometheus-port") ?? last("prometheus-address")
+    var page = RelayBlueprint.MetricsPage(
+      address: Located("\(host):\(port)", at: place?.value.span ?? line.key.span))
+    if let path = last("prometheus-path"), path.value.value != "/metrics" { page.path = path.value }
+    if let line = last("prometheus-tls"), line.isOn {
+      guard let certificate = last("prometheus-cert"), let key = last("prometheus-key") else {
+        return add(
+          .certificateWithoutKey, "Prometheus is to come over TLS, and there is no certificate for it", at: line,
+          "wants `prometheus-cert` and `prometheus-key`", help: ["write both, or remove the line"])
+      }
+      var tls = Tree.gathered(in: line.key.span)
+      tls.set("certFile", Located(path(certificate.value.value), at: certificate.value.span), key: certificate.key.span)
+      tls.set("keyFile", Located(path(key.value.value), at: key.value.span), key: key.key.span)
+      page.tls = tls
+    }
+    relay.metricsPage = page
+    add(
+      .coturnLeftOut, "what Prometheus reads has names of its own", .note, at: line, "other names than coturn's",
+      help: ["docs/metrics.md lists them"])
   }
 
   // MARK: A second address

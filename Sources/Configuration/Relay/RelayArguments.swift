@@ -150,6 +150,9 @@ struct RelayArguments {
       let address = Self.place(":\(Self.portTLS)", as: "--tls-listen (without a word)", &map)
       relay.listeners.append(.init(transport: "tls", address: address))
     }
+    if let address = placed.last(where: { $0.name == "metrics" })?.value {
+      relay.metricsPage = RelayBlueprint.MetricsPage(address: address)
+    }
     for (name, address) in placed where name == "dtls-listen" {
       relay.listeners.append(.init(transport: "dtls", address: address))
     }

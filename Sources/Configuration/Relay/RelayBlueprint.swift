@@ -17,6 +17,14 @@ struct RelayBlueprint {
     var metadata: Tree?
   }
 
+  /// Where what is counted is read with HTTP: a service of its own, with the handler `metrics`.
+  struct MetricsPage {
+    let address: Located<String>
+    var path: Located<String>?
+    /// `nil`: in the clear.
+    var tls: Tree?
+  }
+
   struct User {
     let name: Located<String>
     let password: Located<String>
@@ -24,6 +32,7 @@ struct RelayBlueprint {
 
   var listeners: [Listener] = []
   var users: [User] = []
+  var metricsPage: MetricsPage?
   /// The handler's, alike in all services.
   var metadata: Tree
   var tls: Tree
@@ -46,13 +55,12 @@ struct RelayBlueprint {
   var root: YAMLNode {
     var root = Tree(at: place)
     var counts: [String: Int] = [:]
-    root.set(
-      "services",
-      list: listeners.map { listener in
-        counts[listener.transport, default: 0] += 1
-        let number = counts[listener.transport] ?? 1
-        return service(listener, named: "relay-\(listener.transport)" + (number > 1 ? "-\(number)" : ""))
-      })
+    let relays = listeners.map { listener in
+      counts[listener.transport, default: 0] += 1
+      let number = counts[listener.transport] ?? 1
+      return service(listener, named: "relay-\(listener.transport)" + (number > 1 ? "-\(number)" : ""))
+    }
+    root.set("services", list: relays + [metricsPage.map(service)].compactMap { $0 })
     if !users.isEmpty { root.set("authers", list: [authers]) }
     root.set("log", log)
     return root.node
@@ -78,6 +86,26 @@ struct RelayBlueprint {
       metadata.set("proxyProtocol", Tree.plain("2", at: listener.address.span))
       service.set("metadata", metadata)
     }
+    return service.node
+  }
+
+  private func service(_ page: MetricsPage) -> YAMLNode {
+    let span = page.address.span
+    var handler = Tree(at: span)
+    handler.set("type", Located("metrics", at: span))
+    if let path = page.path {
+      var settings = Tree.gathered(in: path.span)
+      settings.set("path", path)
+      handler.set("metadata", settings)
+    }
+    var listener = Tree(at: span)
+    listener.set("type", Located(page.tls == nil ? "tcp" : "tls", at: span))
+    if let tls = page.tls { listener.set("tls", tls) }
+    var service = Tree(at: span)
+    service.set("name", Located("relay-metrics", at: span))
+    service.set("addr", page.address)
+    service.set("handler", handler.node)
+    service.set("listener", listener.node)
     return service.node
   }
 

@@ -20,6 +20,7 @@ struct SecurityRules {
         service.handler.descriptor?.isAvailable == true
       else { continue }
       openness(service)
+      numbers(service)
       if let tls = service.handler.tls { certificate(tls, isServer: true) }
       guard let tls = service.listener.tls else { continue }
       let client = service.turnClient
@@ -96,6 +97,21 @@ struct SecurityRules {
           and: [.init(type.span, "asks for no credentials")],
           help: ["allow the networks that are meant, or ask for credentials"]))
     }
+  }
+
+  /// Numbers that everybody may read who reaches the page.
+  private func numbers(_ service: ServiceConfiguration) {
+    guard service.handler.descriptor?.name == "metrics", !service.listensOnLoopbackOnly,
+      configuration.credentials(of: service.handler).isEmpty, service.handler.authers.isEmpty,
+      !reported(inside: service.span)
+    else { return }
+    report.add(
+      Diagnostic(
+        .openMetrics,
+        "\(service.title) tells everybody who reaches `\(printable(service.addr.value))` what is counted", .warning,
+        at: .init(service.addr.span, "asks for no credentials"),
+        notes: ["the page has the names of the services, how many clients they have, and what those move"],
+        help: ["listen on `127.0.0.1`, or give the handler `auth`"]))
   }
 
   private func reported(inside span: SourceSpan) -> Bool {

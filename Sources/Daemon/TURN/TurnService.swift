@@ -141,6 +141,14 @@ final class TurnService: RunningService {
     return list + TurnDetails.of(relay, dropped: listener?.dropped ?? dtls?.dropped ?? [])
   }
 
+  func count(on page: inout MetricsPage) {
+    if context.turnRelays.isFirst(name, of: relay) { TurnMetrics.add(relay, name, to: &page) }
+    for (what, count) in listener?.dropped ?? dtls?.dropped ?? [] {
+      page.add(
+        "culvert_dropped_total", .counter, "What came and was of no use.", ["service": name, "reason": what], count)
+    }
+  }
+
   /// The host may have other addresses: new allocations are made at those, and what has become its own is refused.
   func networkChanged() {
     guard !isStopped, context.turnRelays.isFirst(name, of: relay) else { return }
