@@ -31,9 +31,8 @@ extension Tunnels {
         if peer == .culvert { try net.empty("client", port) }
         // A datagram of 60,000 bytes does not fit into one of SOCKS5's own.
         try net.expectDatagrams("client", port, sources: 4, sizes: way == "socks5-udp/tcp" ? sizes.dropLast() : sizes)
-      }
-      if let server {
-        // Both legs of a relay's datagrams are counted, and the last sessions still stand.
+        guard way == "relay/tcp", let server else { continue }
+        // Both legs of a relay's datagrams are counted, while the last sessions still stand.
         let path = try server.path("relay-tcp --json")
         #expect(path.contains(/"to":\{"role":"target"[^\n]*"bytes":\{"forth":[1-9]\d*,"back":[1-9]/), "\(path)")
         #expect(path.contains(/"from":\{"role":"client"[^\n]*"bytes":\{"forth":[1-9]\d*,"back":[1-9]/), "\(path)")
