@@ -68,7 +68,11 @@ public struct RecordedTurnServer: Replayable {
   public var counters: TurnCounters { machine.counters }
   public var settings: TurnSettings { machine.settings }
   public var allocationCount: Int { machine.allocationCount }
-  public var statuses: [AllocationStatus] { machine.statuses }
+  public func statuses(listener: UInt16, limit: Int) -> [AllocationStatus] {
+    machine.statuses(listener: listener, limit: limit)
+  }
+  public var kinds: [AllocationKind: Int] { machine.kinds }
+  public func kind(of id: AllocationID) -> AllocationKind? { machine.kind(of: id) }
   public func status(of id: AllocationID) -> AllocationStatus? { machine.status(of: id) }
   public func flow(of id: AllocationID) -> TurnFlow? { machine.flow(of: id) }
   public func allocation(of connection: ConnectionID) -> (id: AllocationID, peer: Endpoint)? {
@@ -287,7 +291,8 @@ public struct RecordedTurnServer: Replayable {
     _ message: STUNMessage, _ flow: TurnFlow, _ tape: TurnServerTape, at now: Instant
   ) -> TurnServer.SendRequest? {
     let request = machine.receive(message.bytes, from: flow, at: now)
-    guard let peer = message.xorAddress(.xorPeerAddress), let data = message[.data] else { return request }
+    guard let peer = message.xorAddress(.xorPeerAddress), let data = message[.data], TurnServer.understands(message)
+    else { return request }
     let refusal = tape.hasLimits ? tape.judge(Endpoint(peer.address.canonical, port: peer.port)) : nil
     tape.note(.indication(peer, flow, refusal), 1, data.count, request.map { .peer($0.forward) }, at: now)
     return request
@@ -400,8 +405,9 @@ public struct RecordedTurnServer: Replayable {
       tape.words = refusal.map { [Endpoint(peer.address.canonical, port: peer.port): $0] } ?? [:]
       var writer = STUNWriter(.indication, .send, TransactionID(high: 0, low: 0))
       writer.add(.xorPeerAddress, xor: peer)
-      // Only its size counts, and that for limits alone, where each is by itself.
-      writer.add(.data, [UInt8](repeating: 0, count: min(run.bytes, 65_000)))
+      // Only its size counts, and that for limits alone, where each is by itself: at most what a message holds beside
+      // the peer.
+      writer.add(.data, [UInt8](repeating: 0, count: min(run.bytes, peer.family == .ipv4 ? 65_516 : 65_504)))
       run.outcome = writer.bytes.withUnsafeBytes { machine.receive($0, from: flow, at: now) }.map { .peer($0.forward) }
       tape.words = [:]
     }

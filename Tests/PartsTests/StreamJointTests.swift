@@ -194,6 +194,21 @@ import Values
     #expect(table.expiries == 1)
   }
 
+  @Test func aClientThatIsAddedAgainBeginsAnewAndIsEndedOnce() {
+    let table = HalfOpenTable(loop: loop)
+    let key = Key()
+    var gone: [Int] = []
+    for index in 0..<3 {
+      table.add(ObjectIdentifier(key), from: .v4(1), within: .milliseconds(20)) { _ in gone.append(index) }
+    }
+    #expect(table.count == 1)
+    #expect(loop.run { gone.isEmpty })
+    #expect(gone == [2] && table.count == 0 && table.expiries == 1)
+    table.add(ObjectIdentifier(key), from: .v4(1), within: .seconds(60)) { _ in gone.append(3) }
+    table.remove(ObjectIdentifier(key))
+    #expect(table.count == 0)
+  }
+
   @Test func aSourceThatFillsTheTableCrowdsOutItselfAndNobodyElse() {
     let table = HalfOpenTable(loop: loop, maximum: 100, maximumFromOne: 10)
     let other = Key()

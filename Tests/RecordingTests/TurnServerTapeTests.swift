@@ -182,6 +182,8 @@ import Values
       var writer = STUNWriter(.indication, .send, TransactionID(using: &dice))
       writer.add(.xorPeerAddress, xor: dice.pick(Self.peers + [Self.forbidden]))
       writer.add(.data, "PAYLOAD")
+      // One that must not be acted on.
+      if dice.chance(5) { writer.add(STUNAttribute(rawValue: 0x0002), [1, 2, 3, 4]) }
       writer.bytes.withUnsafeBytes {
         if machine?.receive($0, from: flow, at: studio.now) != nil { relayedPackets += 1 }
       }

@@ -434,6 +434,21 @@ struct TurnServerTests {
     #expect(kit.settle().isEmpty && kit.server.counters.icmpErrors == 1)
   }
 
+  @Test("Allocations are counted by transport and families, and listed by listener, as many as are wanted")
+  func kinds() {
+    var kit = ServerKit()
+    for host in 1...3 as ClosedRange<UInt32> { _ = kit.allocate(ServerKit.flow(host)) }
+    _ = kit.allocate(ServerKit.flow(4, .tcp)) { $0.add(.additionalAddressFamily, byte: 2) }
+    let kinds = kit.server.kinds.map { "\($0.value) \($0.key)" }.sorted()
+    #expect(kinds == ["1 tcp IPv4 to IPv4+IPv6", "3 udp IPv4 to IPv4"])
+    #expect(kit.lastBegun.flatMap { kit.server.kind(of: $0) }?.relayed == [.ipv4, .ipv6])
+    #expect(kit.server.statuses(listener: 1, limit: 64).count == 4)
+    #expect(kit.server.statuses(listener: 1, limit: 2).map(\.flow) == [ServerKit.flow(1), ServerKit.flow(2)])
+    #expect(kit.server.statuses(listener: 2, limit: 64).isEmpty)
+    #expect(kit.request(.refresh, ServerKit.flow(2)) { $0.add(.lifetime, UInt32(0)) }.code == 0)
+    #expect(kit.server.kinds.values.sorted() == [1, 2])
+  }
+
   // MARK: Renewal
 
   @Test("What the policy refuses from now on ends at once; what is at an address that is given out no more lives on")

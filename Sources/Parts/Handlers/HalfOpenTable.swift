@@ -43,10 +43,13 @@ public final class HalfOpenTable {
 
   public var count: Int { entries.count }
 
+  /// A client that waits already begins anew.
+  ///
   /// - Parameter expired: told why, once, when the client has to go.
   public func add(
     _ key: ObjectIdentifier, from source: IPAddress?, within limit: TimeSpan, expired: @escaping (String) -> Void
   ) {
+    remove(key)
     let source = source?.canonical
     makeRoom(for: source)
     let number = next

@@ -186,9 +186,9 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
 
   /// Allocations by how their clients came and what they were given: every kind that there was.
   public var allocationsByKind: [(kind: AllocationKind, count: Int)] {
-    var counts = Dictionary(kinds.map { ($0, 0) }, uniquingKeysWith: { first, _ in first })
-    for status in machine.statuses { counts[AllocationKind(status), default: 0] += 1 }
-    return counts.map { (kind: $0.key, count: $0.value) }.sorted { $0.kind.description < $1.kind.description }
+    let counts = machine.kinds
+    return kinds.union(counts.keys).map { (kind: $0, count: counts[$0] ?? 0) }
+      .sorted { $0.kind.description < $1.kind.description }
   }
 
   /// What a new file says, or the host has; allocations that there are live on.
@@ -472,7 +472,8 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
         expectNothing(of: streams[flow])
         forwarder?.moved(id, to: flow)
       }
-      if let left = streams[old] { expectAllocation(of: left) }
+      // One that has ended since, in the same message, is looked after there.
+      if let left = streams[old], machine.flow(of: id) != nil { expectAllocation(of: left) }
       log.info("an allocation moved", ["from": old.remote, "to": machine.flow(of: id)?.remote.description ?? "?"])
     case .channelBound(let id, let index, let number, let peer, _):
       guard let forwarder, let flow = machine.flow(of: id), flow.transport == .udp, let socket = socket(id, index),
@@ -537,7 +538,7 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
     if let flow = machine.flow(of: id) { expectNothing(of: streams[flow]) }
     guard let status = machine.status(of: id), let receipt = receipt() else { return }
     sightings[id] = Sighting(client: receipt, flow: status.flow, user: status.username)
-    kinds.insert(AllocationKind(status))
+    if let kind = machine.kind(of: id) { kinds.insert(kind) }
     log.info(
       "allocation",
       [
@@ -572,14 +573,15 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
 
   // MARK: Paths
 
+  /// Of each listener, the paths that were shown last, by their names: their facts are asked for next.
+  private var shown: [UInt16: [String: AllocationID]] = [:]
+
   /// Allocations with both their legs: the client's as our listener saw it, the peers' as our relayed sockets did.
   public func paths(listener: UInt16, limit: Int = 64) -> [(name: String, path: Path)] {
     peers?.countAll()
-    var found: [(name: String, path: Path)] = []
-    for status in machine.statuses where status.flow.listener == listener && found.count < limit {
-      found.append((name(of: status), path(of: status)))
-    }
-    return found
+    let statuses = machine.statuses(listener: listener, limit: limit)
+    shown[listener] = Dictionary(statuses.map { (name(of: $0), $0.id) }, uniquingKeysWith: { first, _ in first })
+    return statuses.map { (name(of: $0), path(of: $0)) }
   }
 
   private func name(of status: AllocationStatus) -> String {
@@ -616,8 +618,11 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
     return Path(legs: legs, since: status.begin)
   }
 
+  /// Of an allocation by the name that its path was given.
   public func facts(of connection: String) -> [(key: String, value: String)] {
-    guard let status = machine.statuses.first(where: { name(of: $0) == connection }) else { return [] }
+    guard let id = shown.values.lazy.compactMap({ $0[connection] }).first, let status = machine.status(of: id) else {
+      return []
+    }
     var facts: [(key: String, value: String)] = []
     if status.relays.contains(where: { $0.local.address != $0.external.address }) {
       facts.append(("bound at", status.relays.map(\.local.description).joined(separator: ", ")))
@@ -637,25 +642,6 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
     let traffic = status.traffic
     facts.append(("packets", "\(traffic.packetsToPeers) to peers, \(traffic.packetsToClient) to the client"))
     return facts
-  }
-}
-
-/// How a client came to its allocation, and which addresses it was given.
-public struct AllocationKind: Hashable, Sendable, CustomStringConvertible {
-  public let transport: TurnTransport
-  public let client: AddressFamily
-  /// One or two.
-  public let relayed: [AddressFamily]
-
-  init(_ status: AllocationStatus) {
-    transport = status.flow.transport
-    client = status.flow.remote.address.canonical.family
-    relayed = status.relays.map(\.local.family)
-  }
-
-  /// `udp IPv4 to IPv6`.
-  public var description: String {
-    "\(transport) \(client) to \(relayed.map(\.description).joined(separator: "+"))"
   }
 }
 

@@ -79,6 +79,29 @@ public struct TurnTranslation: Hashable, Sendable, Codable, CustomStringConverti
   fileprivate var place: Int { (client == .ipv4 ? 0 : 2) + (peer == .ipv4 ? 0 : 1) }
 }
 
+/// How a client came to its allocation, and which addresses it was given.
+public struct AllocationKind: Hashable, Sendable, CustomStringConvertible {
+  public let transport: TurnTransport
+  public let client: AddressFamily
+  public let hasIPv4: Bool
+  public let hasIPv6: Bool
+
+  init(_ allocation: Allocation) {
+    transport = allocation.flow.transport
+    client = allocation.flow.remote.address.canonical.family
+    hasIPv4 = allocation.relays.contains { $0.family == .ipv4 }
+    hasIPv6 = allocation.relays.contains { $0.family == .ipv6 }
+  }
+
+  /// One or two.
+  public var relayed: [AddressFamily] { (hasIPv4 ? [.ipv4] : []) + (hasIPv6 ? [.ipv6] : []) }
+
+  /// `udp IPv4 to IPv6`.
+  public var description: String {
+    "\(transport) \(client) to \(relayed.map(\.description).joined(separator: "+"))"
+  }
+}
+
 /// An allocation as it may be shown.
 public struct AllocationStatus: Sendable {
   public struct Peer: Sendable {

@@ -329,13 +329,18 @@ extension TurnServer {
 
   // MARK: Send indications (RFC 8656, section 11)
 
+  /// Whether a message has nothing that it must not be acted on without.
+  public static func understands(_ message: STUNMessage) -> Bool {
+    message.unknownAttributes(besides: understood).isEmpty
+  }
+
   mutating func send(_ message: STUNMessage, _ flow: TurnFlow, at now: Instant) -> SendRequest? {
     guard let id = byFlow[flow], let allocation = self[id], !allocation.isTCP else {
       drop(.noAllocation)
       return nil
     }
     guard let named = message.xorAddress(.xorPeerAddress), let data = message[.data], named.port != 0,
-      message.unknownAttributes(besides: Self.understood).isEmpty
+      Self.understands(message)
     else {
       drop(.malformed)
       return nil

@@ -328,6 +328,25 @@ public struct TurnServer {
     allocations.compactMap { $0.map(Self.status) }
   }
 
+  /// Those of a listener's clients, so many at most.
+  public func statuses(listener: UInt16, limit: Int) -> [AllocationStatus] {
+    var found: [AllocationStatus] = []
+    for case let one? in allocations where one.flow.listener == listener && found.count < limit {
+      found.append(Self.status(of: one))
+    }
+    return found
+  }
+
+  /// How many allocations there are of each kind.
+  public var kinds: [AllocationKind: Int] {
+    allocations.reduce(into: [:]) { kinds, one in
+      if let one { kinds[AllocationKind(one), default: 0] += 1 }
+    }
+  }
+
+  /// `nil` when it has ended.
+  public func kind(of id: AllocationID) -> AllocationKind? { self[id].map(AllocationKind.init) }
+
   private static func status(of one: Allocation) -> AllocationStatus {
     AllocationStatus(
       id: one.id, flow: one.flow, username: one.username,
