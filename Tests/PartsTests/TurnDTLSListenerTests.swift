@@ -18,11 +18,12 @@ struct TurnDTLSListenerTests {
     let relay = TurnRelay(
       loop: loop, arena: arena, joints: StreamJoint.Shared(loop: loop), log: Log(level: .error), settings: settings,
       users: TurnUsers(realm: settings.realm), policy: .relaying())
-    let socket = try UDPSocket(loop: loop, arena: arena, at: Endpoint(.v4(0x7F00_0001), port: 0), options: SocketOptions())
+    let socket = try UDPSocket(
+      loop: loop, arena: arena, at: Endpoint(.v4(0x7F00_0001), port: 0), options: SocketOptions())
     let place = try #require(socket.receipt.local)
     var limits = TurnDTLSListener.Limits()
     limits.sessionsOfSource = 2
-    limits.idle = .milliseconds(1_500)
+    limits.idle = .seconds(5)
     limits.look = .milliseconds(100)
     let certificate = try SelfSignedCertificate(now: 1_800_000_000)
     let listener = try TurnDTLSListener(

@@ -110,18 +110,20 @@ extension Tunnels {
       #expect(try net.run("client", good, within: 20).isGood)
       let script = "python3 \(Machine.tools)/turn_dtls.py"
       _ = try net.run("relay", "\(script) strangers 500", within: 60)
+      let sessions = try Self.sessions(of: relay)
       let before = try relay.memory("VmRSS")
       let sent = try net.run("relay", "\(script) strangers 10000", within: 60)
       #expect(sent.isGood && sent.output.contains("sent 10000"), "\(sent.output)")
       let after = try relay.memory("VmRSS")
       #expect(after - before < 1_000, "\(after) KiB after \(before)")
-      #expect(try !relay.path().contains("took too long"))
+      #expect(try Self.sessions(of: relay) == sessions)
       let answer = try net.run("client", "\(script) answer 10.99.0.2", within: 20)
       #expect(answer.isGood, "\(answer.output)")
       #expect(answer.output.contains(/44 bytes answer 1\d\d, cookie of 16/), "\(answer.output)")
       #expect(answer.output.contains("silence for 11"), "\(answer.output)")
       let answered = answer.output.firstMatch(of: /flood: (\d+) of 3000/).flatMap { Int($0.1) } ?? 3_000
       #expect((1...1_500).contains(answered), "\(answer.output)")
+      #expect(try relay.path().contains("cookies over a source's budget"), "\((try? relay.path()) ?? "")")
       let halves = try net.run("relay", "\(script) halves ::1 40", within: 20)
       #expect(halves.isGood && halves.output.contains("half open 40"), "\(halves.output)")
       let six = try net.run("client", good.replacing("10.99.0.2", with: "fd00:1::2"), within: 20)
@@ -130,6 +132,11 @@ extension Tunnels {
         (try? relay.path().contains("DTLS handshakes that took too long 40")) == true
       }
       #expect(ended != nil, "\((try? relay.path()) ?? "")")
+    }
+
+    private static func sessions(of relay: Culvert) throws -> Int {
+      let path = try relay.path("relay-dtls")
+      return try #require(path.firstMatch(of: /sessions: (\d+)/).flatMap { Int($0.1) }, "\(path)")
     }
 
     @Test("What is larger than the client's path takes is dropped and told, and leaves in no fragments")

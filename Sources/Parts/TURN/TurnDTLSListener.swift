@@ -263,7 +263,11 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
       case .unproven(let answer): ask(client.flow, answer)
       case .proven(let hello):
         if client.successor == nil {
-          client.successor = self.session(hello, client.flow)
+          guard let successor = self.session(hello, client.flow) else {
+            drops.overLimit &+= 1
+            return
+          }
+          client.successor = successor
           awaitHandshake(of: client)
         }
         if let successor = client.successor { open(packet, successor, client, arrival) }
@@ -361,6 +365,7 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
       return settle(session, client)
     }
     let session = client.session
+    guard session.state == .open else { return settle(session, client) }
     if !relay.machine.hasAllocation(by: client.flow), loop.now - client.heardAt >= limits.idle {
       drops.idle &+= 1
       session.close()
@@ -420,7 +425,10 @@ public final class TurnDTLSListener: DatagramSocketHandler, TurnFlusher {
       note(client)
       if client.session.outputSize >= Self.outputSize { flush(client) }
     case .tooLarge: drops.tooLarge &+= 1
-    case .refused: drops.unsent &+= 1
+    case .refused:
+      drops.unsent &+= 1
+      // What it failed of ends it, and not in the midst of what others send.
+      if client.session.state != .open { client.timer?.arm(at: loop.now) }
     }
   }
 
