@@ -173,6 +173,11 @@ public final class Daemon {
     if isTrial { return plan.report }
     context.loop.recorder?.cover(secrets: configuration.secrets)
     var restored: [Running] = []
+    context.turnRelays.announce(
+      plan.following.compactMap { service, snapshot in
+        (service as? TurnService).map { (relay: $0.relay, key: snapshot.handler) }
+      })
+    defer { context.turnRelays.announce([]) }
     do throws(ReloadFailure) {
       running = try plan.execute(restored: &restored, make: make)
     } catch {

@@ -127,8 +127,13 @@ extension Tunnels {
       let first = try serial()
       try net.certificate("relay")
       let users = "- {username: dora, password: new}\n  - {username: ada, password: secret}"
-      let reloaded = try relay.reload(net.relayFile(users: users))
+      let reloaded = try relay.reload(net.relayFile("      userQuota: 9\n", users: users, listener: "relay-more"))
       #expect(reloaded.isGood && reloaded.output.contains("allocations go on"), "\(reloaded.output)")
+      // One that comes with the reload is a listener of the same relay.
+      let counts = try ["relay-udp", "relay-more"].map { name in
+        try relay.path(name).firstMatch(of: /allocations: ([1-9]\d* now, \d+ made)/).map { String($0.1) }
+      }
+      #expect(counts[0] != nil && counts[0] == counts[1], "\(counts)")
       #expect(eventually(within: 5, every: 0.2) { (try? serial()) != first } != nil)
       let other = try net.run("client", "turnutils_uclient -u dora -w new -y -n 2 -m 1 10.99.0.2", within: 20)
       #expect(other.isGood, "\(other.output.suffix(500))")
@@ -195,6 +200,8 @@ extension Tunnels {
       }
       let relay = try net.relay()
       _ = try net.start("peer", "turnutils_peer -L 10.99.0.3 -p 3480", title: "peer")
+      try #require(
+        eventually(within: 5) { (try? net.run("peer", "ss -uln").output.contains("10.99.0.3:3480")) == true } != nil)
       let outcome = try net.run("client", "python3 \(Machine.tools)/turn_icmp.py 10.99.0.2 3478 3480", within: 30)
       #expect(outcome.isGood && outcome.output.contains("all as they should be"), "\(outcome.output)\n\(net.story)")
       #expect(try relay.path().contains("ICMP errors told to clients"))
@@ -248,7 +255,10 @@ extension Net {
     return try culvert("relay", relayFile(more))
   }
 
-  func relayFile(_ more: String = "", users: String = "- {username: ada, password: secret}") -> String {
+  /// - Parameter listener: the name of one more, for UDP at port 3490.
+  func relayFile(
+    _ more: String = "", users: String = "- {username: ada, password: secret}", listener: String? = nil
+  ) -> String {
     let handler = """
           type: turn
           auther: users
@@ -270,6 +280,7 @@ extension Net {
       \(service("relay-tcp", 3478, "{type: tcp}"))
       \(service("relay-tls", 5349, "{type: tls, tls: \(tls)}"))
       \(service("relay-dtls", 5349, "{type: dtls, tls: \(tls)}"))
+      \(listener.map { service($0, 3490, "{type: udp}") } ?? "")
       authers:
       - name: users
         auths:

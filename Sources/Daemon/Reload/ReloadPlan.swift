@@ -52,6 +52,11 @@ struct ReloadPlan {
     report = Self.report(steps, ending)
   }
 
+  /// Those that follow the file in place, with what it says of them.
+  var following: [(service: any RunningService, snapshot: ServiceSnapshot)] {
+    steps.compactMap { if case .follow(let item, let snapshot, _, _) = $0 { (item.service, snapshot) } else { nil } }
+  }
+
   // MARK: Execution
 
   /// The services that run afterwards, in the new file's order.

@@ -249,9 +249,15 @@ final class TurnRelays {
   }
 
   private var entries: [Entry] = []
+  /// Of which a reload that is under way will say something else.
+  private var announced: [(relay: TurnRelay, key: String)] = []
+
+  /// What relays will be called: services that begin with the same file join them, although it is not so yet.
+  func announce(_ renames: [(relay: TurnRelay, key: String)]) { announced = renames }
 
   func relay(_ key: String, of service: String, _ make: () -> TurnRelay) -> TurnRelay {
-    let index = entries.firstIndex { $0.key == key } ?? entries.count
+    let coming = announced.first { $0.key == key }?.relay
+    let index = entries.firstIndex { $0.key == key || $0.relay === coming } ?? entries.count
     if index == entries.count { entries.append(Entry(relay: make(), key: key)) }
     entries[index].services.append(service)
     return entries[index].relay

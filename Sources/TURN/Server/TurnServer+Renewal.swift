@@ -29,8 +29,10 @@ extension TurnServer {
     for id in allocations.compactMap({ $0?.id }) { revoke(id, at: now) }
   }
 
-  /// The ports of addresses that are new. Those of others are kept: their allocations may live.
+  /// The ports of addresses that are new. Those of others are kept while there are allocations at them.
   mutating func openPools() {
+    let wanted = Set(settings.addresses.map(\.local))
+    pools = pools.filter { $0.value.used > 0 || wanted.contains($0.key) }
     for address in settings.addresses where pools[address.local] == nil {
       pools[address.local] = PortPool(settings.ports)
     }
