@@ -135,7 +135,8 @@ import Values
         "mtcp", "rtcp", "rudp", "turn",
       ],
       .handler: [
-        "tun", "wireguard", "turn", "metrics", "relay", "auto", "http", "socks4", "socks5", "tcp", "udp", "forward", "rtcp",
+        "tun", "wireguard", "turn", "metrics", "relay", "auto", "http", "socks4", "socks5", "tcp", "udp", "forward",
+        "rtcp",
         "rudp",
       ],
       .connector: ["relay", "forward", "tcp", "http", "socks4", "socks5", "turn", "direct"],

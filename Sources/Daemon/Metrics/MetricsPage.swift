@@ -13,12 +13,15 @@ struct MetricsPage {
     let name: String
     let kind: Kind
     let help: String
-    var samples: [String] = []
+    /// By their labels as they are written.
+    var samples: [(labels: String, value: UInt64)] = []
   }
 
   private var families: [Family] = []
   private var places: [String: Int] = [:]
 
+  /// Where a sample with the same labels is there already, the two are one, with the sum.
+  ///
   /// - Parameter labels: in the order in which they are written.
   mutating func add(
     _ name: String, _ kind: Kind, _ help: String, _ labels: KeyValuePairs<String, String>, _ value: UInt64
@@ -29,14 +32,20 @@ struct MetricsPage {
       families.append(Family(name: name, kind: kind, help: help))
     }
     let written = labels.map { "\($0.key)=\"\(Self.escaped($0.value))\"" }.joined(separator: ",")
-    families[place].samples.append(written.isEmpty ? "\(name) \(value)" : "\(name){\(written)} \(value)")
+    if let same = families[place].samples.firstIndex(where: { $0.labels == written }) {
+      families[place].samples[same].value &+= value
+    } else {
+      families[place].samples.append((written, value))
+    }
   }
 
   /// A family's samples stand together.
   var text: String {
     families.map { family in
       "# HELP \(family.name) \(family.help)\n# TYPE \(family.name) \(family.kind.rawValue)\n"
-        + family.samples.map { "\($0)\n" }.joined()
+        + family.samples.map { sample in
+          "\(family.name)\(sample.labels.isEmpty ? "" : "{\(sample.labels)}") \(sample.value)\n"
+        }.joined()
     }.joined()
   }
 

@@ -33,6 +33,8 @@ public final class ConnectionListener: StreamListener {
   private var handshakes: [ObjectIdentifier: Handshake] = [:]
   private var sessions: [ObjectIdentifier: MuxSession] = [:]
   private var failed: [String: UInt64] = [:]
+  /// Streams that sessions which have ended refused.
+  private var refusedBefore: UInt64 = 0
   public let receipt: Receipt
 
   /// For all layers together, where no layer has a time of its own.
@@ -49,7 +51,7 @@ public final class ConnectionListener: StreamListener {
 
   public var dropped: [(what: String, count: UInt64)] {
     let own = failed.sorted { $0.key < $1.key }.map { (what: "\($0.key) handshakes", count: $0.value) }
-    let refused = sessions.values.reduce(0) { $0 &+ $1.refusedStreams }
+    let refused = sessions.values.reduce(refusedBefore) { $0 &+ $1.refusedStreams }
     return own + [("mux streams", refused), ("connections that took too long", halfOpen.expiries)].filter { $0.1 > 0 }
   }
 
@@ -152,7 +154,7 @@ public final class ConnectionListener: StreamListener {
       },
       closed: { [weak self] failure in
         guard let self, let key = box.key else { return }
-        self.sessions[key] = nil
+        self.refusedBefore &+= self.sessions.removeValue(forKey: key)?.refusedStreams ?? 0
         self.log.debug("a mux session ended: \(failure)")
       })
     box.key = ObjectIdentifier(session)
