@@ -82,16 +82,21 @@ final class StreamService: RunningService {
 
   func count(on page: inout MetricsPage) {
     let core = handler.core
+    // Whoever reads this page joins nothing.
+    if !(handler is MetricsHandler) { count(core, on: &page) }
+    for (what, count) in (listener?.dropped ?? []) + handler.dropped {
+      page.add(
+        "culvert_dropped_total", .counter, "What came and was of no use.", ["service": name, "reason": what], count)
+    }
+  }
+
+  private func count(_ core: HandlerCore, on page: inout MetricsPage) {
     page.add(
       "culvert_connections", .gauge, "Connections that stand.", ["service": name],
       UInt64(core.connectionCount + leaving.standing))
     page.add(
       "culvert_connections_served_total", .counter, "Connections that stood and have ended.", ["service": name],
       core.served + leaving.served)
-    for (what, count) in (listener?.dropped ?? []) + handler.dropped {
-      page.add(
-        "culvert_dropped_total", .counter, "What came and was of no use.", ["service": name, "reason": what], count)
-    }
   }
 
   func networkChanged() {}

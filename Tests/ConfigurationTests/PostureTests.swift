@@ -63,6 +63,20 @@ import Testing
     }
   }
 
+  @Test("A page of numbers leads nowhere: a chain and a forwarder are said so")
+  func leadsNowhere() throws {
+    let service = "services:\n- {name: n, addr: '127.0.0.1:9641', handler: {type: metrics}, listener: {type: tcp}}\n"
+    let chain =
+      "chains: [{name: c, hops: [{nodes: [{addr: 'h:1', connector: {type: relay}, dialer: {type: tcp}}]}]}]\n"
+    let chained = check(service.with("type: metrics", "type: metrics, chain: c") + chain)
+    #expect(chained.codes == [.keyWithoutEffect] && chained.exitCode == 0, "\(chained.rendered)")
+    let forwarded = check(service.with("{type: tcp}", "{type: tcp}, forwarder: {nodes: [{addr: '127.0.0.1:1'}]}"))
+    #expect(forwarded.codes == [.forwarderIgnored] && forwarded.rendered.contains("answers by itself"))
+    let host = HostRuleTests.facts()
+    let plan = PlanBuilder(try #require(check(service, host: host).configuration), host).build()
+    #expect(plan.services.first?.ways.isEmpty == true)
+  }
+
   @Test("A relay on ICMP is open to whom can ping")
   func icmp() {
     let report = check(Examples.serverAuto.with("type: auto", "type: relay"), posture: true)

@@ -19,8 +19,10 @@ struct ChainPlanning {
           name: chain.name.value, hops: hops(chain), targets: [], remotePort: "\(network) \(service.addr.value)",
           packets: nil))
     }
-    // Peers without an endpoint come to us.
-    guard !service.isTunServer, !service.isWireGuard || service.peers.contains(where: { $0.endpoint != nil }) else {
+    // Peers without an endpoint come to us; a page of numbers leads nowhere.
+    guard !service.isTunServer, service.handler.descriptor?.name != "metrics",
+      !service.isWireGuard || service.peers.contains(where: { $0.endpoint != nil })
+    else {
       return list
     }
     let chain = configuration.chain(of: service)

@@ -93,11 +93,15 @@ struct ForwardRules {
       !report.has(.handlerListenerMismatch, inside: service.span), !report.has(.unknownKey, inside: service.span)
     else { return }
     let type = service.handler.type
-    let isWritten = type.span.end - type.span.start == type.value.utf8.count
+    let answers = service.handler.descriptor?.name == "metrics"
+    let isWritten = !answers && type.span.end - type.span.start == type.value.utf8.count
     report.add(
       Diagnostic(
-        .forwarderIgnored, "the handler `\(type.value)` sends to no `forwarder`: its clients say where they want to go",
-        at: .init(first.addr.span, "never a target"), and: [.init(type.span, "goes where its clients want")],
+        .forwarderIgnored,
+        "the handler `\(type.value)` sends to no `forwarder`: "
+          + (answers ? "it answers by itself" : "its clients say where they want to go"),
+        at: .init(first.addr.span, "never a target"),
+        and: [.init(type.span, answers ? "leads nowhere" : "goes where its clients want")],
         notes: ["GOST ignores the forwarder without a word"],
         fix: isWritten
           ? Diagnostic.Fix("write `forward`, for a port forward", [.init(type.span, "forward")], isCertain: false)

@@ -101,7 +101,16 @@ struct SecurityRules {
 
   /// Numbers that everybody may read who reaches the page.
   private func numbers(_ service: ServiceConfiguration) {
-    guard service.handler.descriptor?.name == "metrics", !service.listensOnLoopbackOnly,
+    guard service.handler.descriptor?.name == "metrics" else { return }
+    // On a command line the chain is everybody's.
+    if let chain = service.handler.chain, !service.ignoresChains, !report.isArgument(chain.span) {
+      report.add(
+        Diagnostic(
+          .keyWithoutEffect, "`chain` has no effect on the handler `\(service.handler.type.value)`", .warning,
+          at: .init(chain.span, "has no effect"), and: [.init(service.handler.type.span, "leads nowhere")],
+          help: ["remove it"]))
+    }
+    guard !service.listensOnLoopbackOnly,
       configuration.credentials(of: service.handler).isEmpty, service.handler.authers.isEmpty,
       !reported(inside: service.span)
     else { return }
