@@ -175,7 +175,7 @@ public final class Daemon {
     var restored: [Running] = []
     context.turnRelays.announce(
       plan.following.compactMap { service, snapshot in
-        (service as? TurnService).map { (relay: $0.relay, key: snapshot.handler) }
+        (service as? TurnService).map { (relay: $0.relay, key: snapshot.relay) }
       })
     defer { context.turnRelays.announce([]) }
     do throws(ReloadFailure) {

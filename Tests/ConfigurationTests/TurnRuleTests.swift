@@ -73,6 +73,27 @@ import Values
     #expect(check(stun).codes.isEmpty)
   }
 
+  @Test("A relay takes no chain, and says so, unless its service ignores it; on the command line it is told how")
+  func chains() {
+    let chain =
+      "chains: [{name: c, hops: [{nodes: [{addr: 'h:1', connector: {type: relay}, dialer: {type: tcp}}]}]}]\n"
+    func file(_ more: String) -> String {
+      "services:\n- {name: r, addr: ':3478', \(more)handler: {type: turn, chain: c, "
+        + "auth: {username: ann, password: long-enough}}, listener: {type: udp}}\n" + chain
+    }
+    let refused = check(file(""))
+    #expect(refused.codes == [.turnChain] && refused.exitCode == 1, "\(refused.rendered)")
+    #expect(!check(file("metadata: {ignoreChain: true}, ")).codes.contains(.turnChain))
+    func line(_ query: String) -> CheckReport {
+      Checker.check(
+        [],
+        arguments: CommandLineArguments(
+          services: ["turn://ann:long-enough@:3478\(query)", "http://127.0.0.1:8080"], nodes: ["relay://192.0.2.1:1"]))
+    }
+    #expect(line("").codes.contains(.turnChain) && line("").rendered.contains("ignoreChain=true"))
+    #expect(!line("?ignoreChain=true").codes.contains(.turnChain), "\(line("?ignoreChain=true").rendered)")
+  }
+
   @Test(
     "Settings that cannot be are told where they stand",
     arguments: [

@@ -160,6 +160,37 @@ extension Tunnels {
       #expect(relay.program.wait(within: 10) == .exit(0), net.story)
     }
 
+    @Test("What goes to peers leaves with the service's mark and by its interface, and not by the kernel's table")
+    func outgoing() throws {
+      let net = try Net(["client", "relay", "peer"])
+      defer { net.close() }
+      for line in [
+        "nft add table inet seen", "nft 'add chain inet seen out { type filter hook output priority 0; }'",
+        "nft 'add rule inet seen out meta mark 77 udp dport 3480 counter'",
+        "nft 'add rule inet seen out meta mark 0 udp sport 3478 counter'",
+      ] { try net.set("relay", line) }
+      let relay = try net.culvert(
+        "relay",
+        """
+        services:
+        - name: relay
+          addr: ":3478"
+          metadata: {so_mark: 77, interface: eth0}
+          handler:
+            type: turn
+            auth: {username: ada, password: secret}
+            metadata: {realm: example.org, xdp: generic, egress.allow: ["10.99.0.0/24"]}
+          listener: {type: udp}
+        """)
+      #expect(relay.says("the mark of the service", within: 5) != nil, net.story)
+      _ = try net.start("peer", "turnutils_peer -L 10.99.0.3 -p 3480", title: "peer")
+      let client = try net.run(
+        "client", "turnutils_uclient -u ada -w secret -e 10.99.0.3 -r 3480 -n 10 -m 1 10.99.0.2", within: 20)
+      #expect(client.isGood && client.output.contains("Total lost packets 0"), "\(client.output.suffix(500))")
+      let counted = try net.run("relay", "nft list chain inet seen out").output
+      #expect(counted.matches(of: #/counter packets [1-9]\d*/#).count == 2, "\(counted)")
+    }
+
     @Test("An address that the host gets has allocations, and is refused as a peer from then on, though it was one")
     func newAddress() throws {
       let net = try Net(["client", "relay", "peer"])

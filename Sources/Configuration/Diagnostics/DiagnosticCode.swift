@@ -169,6 +169,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable, Hashable {
   case coturnLeftOut = "CV1210"
   case coturnRefused = "CV1211"
   case coturnPrivatePeers = "CV1212"
+  case turnChain = "CV1213"
 
   /// Whether a warning of this code says that somebody could get in, listen or pretend: an error under `--strict`.
   public var isSecurity: Bool {

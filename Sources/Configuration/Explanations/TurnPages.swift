@@ -90,17 +90,27 @@ extension Explanations {
       ],
       wrong: .init("listening-port=3478\nuser=alice:wonderland"),
       right: .init("listening-port=3478\nuser=alice:wonderland\nallowed-peer-ip=10.1.0.0-10.1.255.255")),
+    Explanation(
+      .turnChain, "a chain at a relay",
+      [
+        "A TURN server gives its clients addresses of its own host, and their data leaves from those. It cannot leave from the end of a chain, where the address is another's; so with a chain in its file it would still go straight, and show this host to every peer, which somebody who wrote a chain hardly meant.",
+        "On the command line `-F` is for every `-L`. A relay beside others that take the chain says `?ignoreChain=true`.",
+      ],
+      wrong: .init(
+        ([ExampleFile.turn(handler: ["chain: out"])] + ExampleFile.chain()).joined(separator: "\n")),
+      right: .init(ExampleFile.turn())),
   ]
 }
 
 extension ExampleFile {
   /// A TURN server.
   static func turn(
-    credentials: [String] = ["username: alice", "password: wonderland"], metadata: [String] = []
+    credentials: [String] = ["username: alice", "password: wonderland"], handler: [String] = [], metadata: [String] = []
   ) -> String {
     service(
       name: "relay", addr: ":3478", handlerType: "turn",
-      handlerLines: credentials.isEmpty ? [] : ["auth:"] + credentials.map { "  " + $0 }, handlerMetadata: metadata,
+      handlerLines: (credentials.isEmpty ? [] : ["auth:"] + credentials.map { "  " + $0 }) + handler,
+      handlerMetadata: metadata,
       listenerType: "udp")
   }
 }

@@ -26,6 +26,7 @@ struct TurnRules {
       addresses(metadata, turn)
       alternate(service, turn)
       lifetime(metadata, turn)
+      chain(service)
       withoutEffect(service, turn)
       openness(service, turn)
     }
@@ -147,6 +148,22 @@ struct TurnRules {
         and: [.init(first.span, "listens at port \(first.port)")],
         notes: ["while the other is at the port no allocation gets it, and after a restart an allocation may be first"],
         help: ["without a word the ports are 49152-65535"]))
+  }
+
+  private func chain(_ service: ServiceConfiguration) {
+    guard let chain = service.handler.chain, !service.ignoresChains else { return }
+    let isArgument = report.isArgument(chain.span)
+    report.add(
+      Diagnostic(
+        .turnChain, "\(service.title) relays straight from this host, and through no chain",
+        at: .init(chain.span, "never taken"),
+        and: [.init(service.handler.type.span, "its peers see this host's address")],
+        notes: ["a relayed address is one of this host's, so what leaves from it cannot come from elsewhere"],
+        help: [
+          isArgument
+            ? "write `?ignoreChain=true` at its address, if the others are to take the chain"
+            : "remove it; `ignoreChain: true` in the service's `metadata` says the same"
+        ]))
   }
 
   private func external(_ metadata: Metadata, _ turn: TurnServerConfiguration) {

@@ -80,6 +80,14 @@ struct ServiceSnapshot {
     ].joined(separator: "\u{1F}")
   }
 
+  /// Which relay a TURN service is a listener of: services that say the same of all this are of one.
+  var relay: String {
+    [
+      NormalForm.text(of: service.handler), NormalForm.text(of: whole.credentials(of: service.handler)), outgoing,
+      hashes(handlerPaths),
+    ].joined(separator: "\u{1F}")
+  }
+
   /// The ports of this host that clients may name although they are this host's (`docs/egress.md`).
   var ownPorts: String { (whole.egress(of: service)?.own ?? []).map(\.description).joined(separator: ",") }
 

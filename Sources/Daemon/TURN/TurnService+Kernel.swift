@@ -10,9 +10,8 @@ extension TurnService {
   /// Begins it, once for a relay. With `auto` an obstacle is a warning, and the relay forwards all by itself.
   func forwardInKernel(_ whole: Configuration) throws(StartReason) {
     guard settings.xdp != .off, relay.forwarder == nil, !settings.isStunOnly else { return }
-    guard settings.userBandwidth == nil, settings.totalBandwidth == nil else {
-      return log.warn(
-        "channels are not forwarded in the kernel", ["because": "it would not keep to the bandwidth limits"])
+    if let obstacle = obstacleToForwarding {
+      return log.warn("channels are not forwarded in the kernel", ["because": obstacle])
     }
     do {
       let kernel = try TurnKernel(
@@ -23,6 +22,14 @@ extension TurnService {
       guard settings.xdp == .auto else { throw StartReason("channels cannot be forwarded in the kernel: \(error)") }
       log.warn("channels are not forwarded in the kernel", ["because": "\(error)"])
     }
+  }
+
+  /// What the file asks for that the kernel would not do in our place.
+  var obstacleToForwarding: String? {
+    if settings.userBandwidth != nil || settings.totalBandwidth != nil {
+      return "it would not keep to the bandwidth limits"
+    }
+    return relay.outgoing == SocketOptions() ? nil : "it would not keep to the `interface` or the mark of the service"
   }
 
   /// Those by which clients or peers may come: with an address at which we listen or allocate.

@@ -38,7 +38,7 @@ final class TurnService: RunningService {
       throw StartFailure(service: name, reason: "it has no handler `turn`")
     }
     self.settings = settings
-    key = snapshot.handler
+    key = snapshot.relay
     do throws(StartReason) {
       let made = try TurnBuilding(settings, service).make()
       // A relay that several services share was made by the first of them; each adds its own places.
@@ -49,7 +49,7 @@ final class TurnService: RunningService {
       relay = context.turnRelays.relay(key, of: name) { [log] in
         TurnRelay(
           loop: context.loop, arena: context.arena, joints: context.joints, log: log, settings: settings,
-          users: made.users, policy: made.policy)
+          users: made.users, policy: made.policy, outgoing: Self.outgoing(service))
       }
     } catch {
       throw StartFailure(service: name, reason: error.text)
@@ -68,6 +68,11 @@ final class TurnService: RunningService {
 
   private static func kind(of service: ServiceConfiguration) -> String {
     service.listener.descriptor?.name ?? service.listener.type.value
+  }
+
+  /// Of the sockets to peers.
+  private static func outgoing(_ service: ServiceConfiguration) -> SocketOptions {
+    SocketOptions(interface: service.interface?.value, mark: service.mark?.value ?? 0)
   }
 
   private static func summary(of service: ServiceConfiguration) -> String { "turn over \(kind(of: service))" }
@@ -189,14 +194,14 @@ final class TurnService: RunningService {
       summary = Self.summary(of: new.service)
       self.settings = settings
       renewal?()
-      guard new.handler != key else { return }
-      context.turnRelays.rename(relay, to: new.handler)
-      key = new.handler
+      guard new.relay != key else { return }
+      context.turnRelays.rename(relay, to: new.relay)
+      key = new.relay
       var next = made.settings
       if !context.turnRelays.isFirst(name, of: relay) { next.addresses = relay.settings.addresses }
+      relay.outgoing = Self.outgoing(configuration)
       relay.renew(next, users: made.users, policy: made.policy)
-      // What the kernel forwards, it forwards without limits.
-      if settings.userBandwidth != nil || settings.totalBandwidth != nil { relay.forwarder = nil }
+      if obstacleToForwarding != nil { relay.forwarder = nil }
     }
   }
 

@@ -27,7 +27,7 @@ final class TurnPeerConnections {
   }
 
   func listen(_ id: AllocationID, at local: Endpoint) -> Bool {
-    var options = SocketOptions()
+    var options = relay.outgoing
     options.sharesPort = true
     let listener = try? TCPListener(loop: relay.loop, at: local, options: options) { [weak self] stream in
       self?.accepted(stream, id)
@@ -47,7 +47,7 @@ final class TurnPeerConnections {
   }
 
   func connect(_ id: AllocationID, _ connection: ConnectionID, to peer: Endpoint) {
-    var options = SocketOptions()
+    var options = relay.outgoing
     options.sharesPort = true
     options.source = listeners[id]?.receipt.local
     let stream = try? TCPStream(loop: relay.loop, to: peer, options: options) { [weak self] failure in

@@ -57,10 +57,13 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
     var peers: [Receipt] = []
   }
 
-  /// - Parameter patience: how long a client's stream may be without an allocation.
+  /// - Parameters:
+  ///   - outgoing: how sockets to peers leave this host.
+  ///   - patience: how long a client's stream may be without an allocation.
   public init(
     loop: EventLoop, arena: ReceiveArena, joints: StreamJoint.Shared, log: Log, settings: TurnSettings,
-    users: TurnUsers, policy: EgressPolicy, patience: TimeSpan = .seconds(30)
+    users: TurnUsers, policy: EgressPolicy, outgoing: SocketOptions = SocketOptions(),
+    patience: TimeSpan = .seconds(30)
   ) {
     self.loop = loop
     self.patience = patience
@@ -68,6 +71,7 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
     self.arena = arena
     self.log = log
     self.policy = policy
+    self.outgoing = outgoing
     var random = SystemRandomNumberGenerator()
     sequence = random.next()
     machine = RecordedTurnServer(
@@ -183,6 +187,8 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
 
   public var settings: TurnSettings { machine.settings }
   public private(set) var policy: EgressPolicy
+  /// How sockets to peers leave this host, from now on.
+  public var outgoing: SocketOptions
 
   /// Allocations by how their clients came and what they were given: every kind that there was.
   public var allocationsByKind: [(kind: AllocationKind, count: Int)] {
@@ -507,7 +513,7 @@ public final class TurnRelay: DatagramSocketHandler, TurnFlusher {
       return
     }
     do {
-      let socket = try UDPSocket(loop: loop, arena: arena, at: local, options: SocketOptions())
+      let socket = try UDPSocket(loop: loop, arena: arena, at: local, options: outgoing)
       relayed[Int(id.slot)][index] = RelayedSocket(relay: self, id: id, index: index, socket: socket)
       machine.bound(id, relay: index, true, at: loop.now)
     } catch {
