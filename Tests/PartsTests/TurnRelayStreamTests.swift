@@ -45,29 +45,14 @@ import Testing
   @Test("A client that comes back by another stream with its ticket goes on by that one, and the old one is ended")
   func moved() throws {
     let first = client(1)
-    ask(first.far, .allocate) {
-      $0.add(.requestedTransport, byte: 17)
-      $0.add(.mobilityTicket)
-    }
-    var ticket: [UInt8] = []
-    #expect(
-      loop.run {
-        ticket = Self.read(first.far) { $0.bytes(.mobilityTicket) } ?? ticket
-        return ticket.isEmpty
-      })
+    let ticket = allocateWithTicket(first.far)
     // The way to it is broken: the stream ends, the allocation stays.
     first.far.finish()
     #expect(loop.run { !first.near.isClosed })
     #expect(relay.allocationCount == 1)
     let second = client(2)
     ask(second.far, .refresh) { $0.add(.mobilityTicket, ticket) }
-    var next: [UInt8] = []
-    #expect(
-      loop.run {
-        next = Self.read(second.far) { $0.bytes(.mobilityTicket) } ?? next
-        return next.isEmpty
-      })
-    #expect(next != ticket && relay.allocationCount == 1)
+    #expect(ticket != self.ticket(second.far) && relay.allocationCount == 1)
     // It stays with its new stream for longer than a stranger may.
     let later = loop.now + .milliseconds(1_800)
     #expect(loop.run { loop.now < later })
@@ -78,16 +63,7 @@ import Testing
   @Test("A client that comes back by another stream to give its allocation back leaves two strangers, each ended once")
   func released() throws {
     let first = client(1)
-    ask(first.far, .allocate) {
-      $0.add(.requestedTransport, byte: 17)
-      $0.add(.mobilityTicket)
-    }
-    var ticket: [UInt8] = []
-    #expect(
-      loop.run {
-        ticket = Self.read(first.far) { $0.bytes(.mobilityTicket) } ?? ticket
-        return ticket.isEmpty
-      })
+    let ticket = allocateWithTicket(first.far)
     let second = client(2)
     ask(second.far, .refresh) {
       $0.add(.mobilityTicket, ticket)
@@ -105,6 +81,25 @@ import Testing
       local: Self.server, remote: Endpoint(Self.server.address, port: 40_000 + number), at: loop.now)
     relay.serve(near, listener: 1)
     return (near, far)
+  }
+
+  private func allocateWithTicket(_ far: Wire) -> [UInt8] {
+    ask(far, .allocate) {
+      $0.add(.requestedTransport, byte: 17)
+      $0.add(.mobilityTicket)
+    }
+    return ticket(far)
+  }
+
+  /// Of the next answer that has one.
+  private func ticket(_ far: Wire) -> [UInt8] {
+    var ticket: [UInt8] = []
+    #expect(
+      loop.run {
+        ticket = Self.read(far) { $0.bytes(.mobilityTicket) } ?? ticket
+        return ticket.isEmpty
+      })
+    return ticket
   }
 
   private func ask(_ far: Wire, _ method: STUNMethod, _ compose: (inout STUNWriter) -> Void = { _ in }) {
